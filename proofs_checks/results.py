@@ -1,0 +1,125 @@
+"""The shape of what `fisherproof verify` writes: one record per claim, one per twin comparison."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from proofs_checks.evidence import Kind, Scope, Tier
+
+__all__ = [
+    "ClaimResult",
+    "Environment",
+    "EvidenceResult",
+    "RatioResult",
+    "Status",
+    "TwinResult",
+    "VerifyResults",
+]
+
+
+class Status(StrEnum):
+    """The verdict on a claim, derived from its evidence by rule; `FAILING` is never recorded."""
+
+    PROVED = "proved"
+    CERTIFIED = "certified on a region"
+    SUPPORTED = "supported"
+    REFUTED = "refuted as stated"
+    VACUOUS = "vacuous"
+    UNTESTED = "untested"
+    FAILING = "failing"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Environment(_Record):
+    """The machine and the versions a run was made with."""
+
+    python: str
+    platform: str
+    processor: str
+    cores: int
+    packages: dict[str, str]
+
+
+class RatioResult(_Record):
+    """One acceptance decision; `value` is error over budget."""
+
+    name: str
+    error: float
+    budget: float
+    value: float
+    threshold: float
+    passed: bool
+    figures: dict[str, float] = {}
+
+
+class EvidenceResult(_Record):
+    """One evidence function, run."""
+
+    path: str
+    kind: Kind
+    scope: Scope
+    tier: Tier
+    refutes: bool
+    holds: bool
+    summary: str
+    ratios: list[RatioResult]
+    figures: dict[str, float] = {}
+    tightness: float | None = None
+    counterexample: dict[str, object] | None = None
+    faults: list[str]
+    seconds: float
+
+
+class ClaimResult(_Record):
+    """One claim of the ledger with the status derived in this run.
+
+    `pending` names evidence that belongs to a later tier and was not run; `recorded` is the status the
+    ledger holds; `agrees` is whether the two match as far as this tier can tell.
+    """
+
+    id: str
+    section: str
+    statement: str
+    source: str
+    kind: str
+    aim: str
+    reconstructed: bool
+    replaced_by: str | None = None
+    blocked: str | None = None
+    recorded: Status
+    derived: Status
+    agrees: bool
+    evidence: list[EvidenceResult]
+    pending: list[str] = []
+
+
+class TwinResult(_Record):
+    """One function of `torch_impl` against its twin in `reference`, worst ratio over all inputs."""
+
+    name: str
+    dtype: str
+    device: str
+    inputs: int
+    worst: RatioResult
+    worst_input: str
+
+
+class VerifyResults(_Record):
+    """Everything one run of `fisherproof verify` found."""
+
+    fisherproof: str
+    tier: Tier
+    started: str
+    seconds: float
+    environment: Environment
+    counts: dict[Status, int]
+    claims: list[ClaimResult]
+    twins: list[TwinResult]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every derived status equals the recorded one and every twin comparison passed."""
+        return all(claim.agrees for claim in self.claims) and all(twin.worst.passed for twin in self.twins)
