@@ -1,0 +1,6 @@
+"""Optimizers people train with, as `torch.optim.Optimizer` subclasses."""
+
+from torch_impl.optim.fismo import FISMO
+from torch_impl.optim.sofim import SOFIM
+
+__all__ = ["FISMO", "SOFIM"]
