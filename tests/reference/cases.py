@@ -85,6 +85,20 @@ def kronecker_case(draw, *, max_decades: float = 3.0, max_side: int = 6, max_sam
     return G, spd(rng, m, draw(decades)), spd(rng, n, draw(decades)), mu, rng
 
 
+def kronecker_samples(U: Array, V: Array) -> Array:
+    """``mn`` samples ``sqrt(mn U_i V_j) e_i e_j^T``, whose covariance is ``diag(V) kron diag(U)`` exactly."""
+    m, n = len(U), len(V)
+    samples = np.zeros((m, n, m, n))
+    i, j = np.indices((m, n))
+    samples[i, j, i, j] = np.sqrt(m * n * np.outer(U, V))
+    return frozen(samples.reshape(m * n, m, n))
+
+
+def size(X: Array) -> float:
+    """Frobenius norm over all axes."""
+    return float(np.linalg.norm(np.reshape(X, -1)))
+
+
 def condition(P: Array) -> float:
     """Largest condition number in a batch of matrices."""
     return float(np.max(np.linalg.cond(P), initial=1.0))
