@@ -1,1 +1,5 @@
-"""Placeholder docstring: to be written by the owner of this package."""
+"""Ball arithmetic and exact rationals: ranges of scalar maps, exact runs and counterexamples.
+
+Certificates assert containment and narrowness; a counterexample is printed in rationals or hexadecimal
+floats.
+"""
