@@ -261,7 +261,7 @@ def _growth(sequence: Sequence[Polynomial], N: Array, judged: _Setting) -> Array
 
     The symmetric part of coordinates (i, j) and (j, i) is multiplied by the divided difference f[a_i, a_j],
     the antisymmetric part by f[a_i, -a_j], a coordinate outside the square block by f[a_i, 0]; each is the
-    largest over the points in `N`. They come in this order: m diagonal ones, the others of the block, the rest.
+    largest over the points in `N`. Order: m diagonal ones, the others of the block, those outside it.
     """
     m, points = judged.m, N.reshape(-1)
     pairs = divided_composition(sequence, points[:, None], np.concatenate([points, -points, [0.0]])[None, :])

@@ -1,3 +1,336 @@
-"""Command line."""
+"""The command line: `fisherproof verify`, `fisherproof check`, `fisherproof claims`.
+
+This module only reads arguments, calls the module that does the work and turns its outcome into an exit
+code: 0 when everything holds, 1 when something does not, 2 when the question could not be asked, 130 when
+interrupted. Whatever is slow to import is imported by the command that needs it, so that help comes at once.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from proofs_checks.conformance import CheckReport
+    from proofs_checks.results import VerifyResults
+
+__all__ = ["app", "main"]
+
+PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+#: Where `check` writes the scripts that reproduce failures, below the current directory.
+FAILURES = Path("fisherproof-failures")
+
+app = typer.Typer(
+    name="fisherproof",
+    help="Checks optimizer mathematics: equations, implementations and claims, with machine-made evidence.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+GREETING = """\
+fisherproof {version} checks optimizer mathematics. Three ways to start:
+
+  fisherproof check torch.optim:Muon --spec muon   which published equation does an optimizer break?
+  fisherproof verify                               check every claim of the ledger and write a report
+  fisherproof claims KO-theorem2                   one claim: statement, source, status, evidence
+
+fisherproof COMMAND --help explains a command and shows an example."""
+
+
 def main() -> None:
-    """Run."""
+    """Entry point of the command; text that the terminal cannot encode is replaced, never an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fisherproof {_version()}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True, epilog="Example: fisherproof verify --claims 'KO-*'")
+def greet(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Checks optimizer mathematics: equations, implementations and claims, with machine-made evidence."""
+    if context.invoked_subcommand is None:
+        typer.echo(GREETING.format(version=_version()))
+
+
+@app.command(epilog="Example: fisherproof verify --tier full --claims 'FISMO-*' --out build/fismo")
+def verify(
+    tier: Annotated[
+        Literal["fast", "full", "nightly"],
+        typer.Option(help="How much evidence to run: under 1, 5 or 20 minutes."),
+    ] = "fast",
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="Where the PyTorch implementations run.")
+    ] = "cpu",
+    claims: Annotated[
+        str, typer.Option(metavar="GLOB", help="Claims to verify, by id; quote the pattern.")
+    ] = "*",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results.json and index.html go.")] = Path(
+        "build/report"
+    ),
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the statuses found as the recorded ones.")
+    ] = False,
+) -> None:
+    """Run the evidence of every claim, compare PyTorch with the reference, and write a report.
+
+    Exit status: 0 if every status equals the recorded one and every comparison passes, 1 if not, 2 for a
+    usage error.
+    """
+    with _told("verify"):
+        _writable(out)
+        results = _verify(tier=tier, device=device, claims=claims)
+        from proofs_checks.report import write_report
+        from proofs_checks.report.terminal import run_summary
+        from proofs_checks.verify import write_results
+
+        console = _console()
+        run_summary(console, results)
+        write_results(results, out)
+        console.print(f"Report: {write_report(results, out)}", soft_wrap=True)
+        agrees = _recorded(results, console) if record else results.agrees
+    raise typer.Exit(PASSED if agrees else FAILED)
+
+
+def _verify(*, tier: str, device: str, claims: str) -> "VerifyResults":
+    """Run with one line per claim and comparison, and a progress bar where somebody watches."""
+    from proofs_checks.report.terminal import claim_line, twin_line
+    from proofs_checks.verify import run_verify
+
+    with _progress() as (lines, progress):
+        return run_verify(
+            tier,
+            claims,
+            device,
+            progress=progress,
+            on_claim=lambda claim: lines.print(claim_line(claim), soft_wrap=True),
+            on_twin=lambda twin: lines.print(twin_line(twin), soft_wrap=True),
+        )
+
+
+def _recorded(results: "VerifyResults", console: "Console") -> bool:
+    """Record the statuses of a run; whether that was possible and every comparison with PyTorch passed."""
+    from proofs_checks.ledger import record
+
+    try:
+        console.print(f"Recorded: {record(results)}", soft_wrap=True)
+    except ValueError as error:
+        _say(f"fisherproof verify: not recorded: {error}")
+        return False
+    return all(twin.worst.passed for twin in results.twins)
+
+
+@app.command(epilog="Example: fisherproof claims FISMO-T4.2-lmo")
+def claims(
+    id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One claim; all of them without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the ledger with the recorded statuses, or one claim with its source, assumptions and evidence."""
+    with _told("claims"):
+        from proofs_checks.ledger import get_claim, load_assumptions, load_claims, load_recorded
+        from proofs_checks.report.terminal import claim_details, ledger_lines
+
+        ledger, recorded = load_claims(), load_recorded()
+        chosen = {id: get_claim(id)} if id else ledger
+        statuses = {name: recorded.status(name) for name in chosen}
+        if as_json:
+            documents = [
+                claim.model_dump(mode="json") | {"status": statuses[claim.id]} for claim in chosen.values()
+            ]
+            typer.echo(json.dumps(documents[0] if id else documents, indent=1, ensure_ascii=False))
+        elif id:
+            instead = ledger.get(chosen[id].replaced_by or "")
+            claim_details(
+                _console(), chosen[id], statuses[id], assumptions=load_assumptions(), instead=instead
+            )
+        else:
+            ledger_lines(_console(), chosen, statuses)
+
+
+@app.command(epilog="Example: fisherproof check mypkg.optim:MyMuon --spec muon --rename momentum=beta1")
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:ATTR", help="Optimizer class, factory or step function; FILE.py:ATTR also works."
+        ),
+    ],
+    spec: Annotated[
+        str, typer.Option(metavar="NAME", help="What it should be, such as muon, fismo or sofim.")
+    ],
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="A variant of the spec, or a constructor argument."),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CANONICAL=THEIRS", help="What the target calls a hyper-parameter."),
+    ] = None,
+    level: Annotated[Literal["L0", "L1", "L2", "L3"], typer.Option(help="How deep to look.")] = "L3",
+    device: Annotated[str, typer.Option(help="Where to run, such as cpu or cuda.")] = "cpu",
+    dtype: Annotated[str | None, typer.Option(help="One precision only, such as float32.")] = None,
+    expected_failures: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Checks that are known to fail, with reason and expiry date."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+) -> None:
+    """Run the conformance checks on anyone's optimizer: which published equation breaks, and by how much?
+
+    Exit status: 0 if it conforms, 1 if not, 2 for a usage error.
+    """
+    console = _console()
+    console.print(f"fisherproof {_version()}: checking {target} against spec {spec}", soft_wrap=True)
+    with _told("check"):
+        options, renames = _pairs("--option", option), _pairs("--rename", rename)
+        if json_file:
+            _writable(json_file.parent)
+        from proofs_checks.conformance import run_check
+        from proofs_checks.report.conformance import check_summary
+
+        # Only now, so that no module of the caller's stands in for one of ours.
+        sys.path.insert(0, os.getcwd())
+        with _progress() as (_, progress):
+            report = run_check(
+                target,
+                spec,
+                options=options,
+                rename=renames,
+                level=level,
+                device=device,
+                dtype=dtype,
+                expected_failures=expected_failures,
+                seed=seed,
+                progress=lambda done, listed, record: progress(done, listed, record.id),
+            )
+        if json_file:
+            json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        check_summary(console, report, _scripts(report))
+    raise typer.Exit(PASSED if report.conforms else FAILED)
+
+
+def _scripts(report: "CheckReport") -> dict[str, Path]:
+    """Write what reproduces the failures; a folder that cannot be written to does not hide the verdict."""
+    from proofs_checks.report.conformance import write_scripts
+
+    try:
+        return write_scripts(report, FAILURES)
+    except OSError as error:
+        _say(f"fisherproof check: scripts not written: {error}")
+        return {}
+
+
+@contextmanager
+def _progress() -> Iterator[tuple["Console", Callable[[int, int, str], None]]]:
+    """Where to print lines meanwhile, and a callback ``(done, total, label)`` that moves a bar on stderr.
+
+    Without a terminal there is no bar. Where bar and lines share a terminal, the lines go above the bar.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    stdout, stderr = _console(), _console(stderr=True)
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        lines = stderr if stdout.is_terminal and stderr.is_terminal else stdout
+        yield (
+            lines,
+            lambda done, total, label: bar.update(task, completed=done, total=total, description=label),
+        )
+
+
+@contextmanager
+def _told(command: str) -> Iterator[None]:
+    """Turn what the caller got wrong, and an interruption, into one line on stderr and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        _say(f"fisherproof {command}: interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+    except _usage_errors() as error:
+        _say(f"fisherproof {command}: {' '.join(str(error).split())}")
+        raise typer.Exit(USAGE) from error
+
+
+class _Refused(Exception):
+    """An argument that this module itself cannot honour."""
+
+
+def _usage_errors() -> tuple[type[Exception], ...]:
+    """What the modules below raise when a question cannot be asked; only imported ones can have raised."""
+    homes = {
+        "proofs_checks.conformance.errors": "UsageError",
+        "proofs_checks.ledger.schema": "LedgerError",
+        "proofs_checks.verify": "UsageError",
+    }
+    loaded = [getattr(sys.modules[home], name) for home, name in homes.items() if home in sys.modules]
+    return _Refused, *loaded
+
+
+def _pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
+    """``K=V`` arguments as a mapping."""
+    pairs = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise _Refused(f"{flag} must be NAME=VALUE, got {text!r}")
+        pairs[name] = value
+    return pairs
+
+
+def _writable(folder: Path) -> None:
+    """Make `folder` and try to write into it, so that a long run does not end with its results lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _Refused(f"cannot write into {str(folder)!r}: {error.strerror or error}") from error
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _version() -> str:
+    from proofs_checks import __version__
+
+    return __version__

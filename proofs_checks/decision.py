@@ -216,7 +216,7 @@ def measured_svd(A: Array, *, full: bool = False) -> tuple[Array, Array, Array, 
 
     The error is what the factors leave of A, half of what each lacks to orthonormality, and the rounding of
     these measurements themselves: matrix products of inner length k = max(m, n), k + sqrt(k) roundings.
-    LAPACK's is up to 80 unit roundoffs already for n = 8, so that no fixed small constant would do.
+    LAPACK's may be 99 unit roundoffs for the smallest matrices (its stopping tolerance), and often is 5.
     """
     k = max(A.shape)
     U, s, Vt = np.linalg.svd(A, full_matrices=full)

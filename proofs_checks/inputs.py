@@ -182,7 +182,7 @@ def _at_scale(A: Array, exponent: int) -> Array:
 
 
 def rounded(A: Array, dtype: str) -> Array:
-    """A with its entries rounded to nearest, ties to even, in a format; float64, in the same memory order.
+    """A with its entries rounded to nearest, ties to even, in a format; too large ones become infinite.
 
     Raises
     ------
@@ -194,7 +194,8 @@ def rounded(A: Array, dtype: str) -> Array:
     if dtype == "float64":
         return A.copy()
     if dtype != "bfloat16":
-        return A.astype(dtype).astype(np.float64)
+        with np.errstate(over="ignore"):
+            return A.astype(dtype).astype(np.float64)
     bits, smallest, overflow = FORMATS[dtype]
     exponent = np.maximum(np.frexp(A)[1], smallest + 1)
     nearest = np.ldexp(np.rint(np.ldexp(A, bits - exponent)), exponent - bits)

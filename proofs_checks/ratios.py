@@ -190,7 +190,7 @@ def inequality(left: ArrayLike, right: ArrayLike, *, rounding: ArrayLike) -> Rat
     return Ratio(ratio.name, ratio.error, ratio.budget, figures=figures)
 
 
-def yes_no(name: str, condition: bool) -> Ratio:
+def yes_no(name: str, condition: bool | np.bool_) -> Ratio:
     """A fact that holds or does not: error 0 or 1 against one float64 unit roundoff.
 
     Raises

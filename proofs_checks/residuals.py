@@ -42,6 +42,10 @@ __all__ = [
 #: rows, one for columns, one for the product. F, which nothing amplifies, is charged as a part of E.
 POLAR_ROUNDINGS = 8.0
 
+#: LAPACK takes singular values as final once an off-diagonal entry is below this many unit roundoffs of its
+#: neighbours: max(10, min(100, u^(-1/8))), the constant TOLMUL of xBDSQR; 99 in double precision.
+LEAST_STOP, LARGEST_STOP, STOP_EXPONENT = 10.0, 100.0, -0.125
+
 #: How far, as a factor, a singular value may lie from the cut-off and still be counted either way.
 CUT_OFF_MARGIN = 2.0
 
@@ -72,11 +76,12 @@ def polar_structure(Q: ArrayLike, A: ArrayLike, *, u: float) -> Ratio:
 
     If Q is the polar factor of A + E then ``Q^T A = H - Q^T E`` with H symmetric positive semidefinite, so
     asymmetry and negative part are at most ``2 |E|``. Both products are needed: a tall Q that is tilted out
-    of the range of A still has a symmetric Q^T A, but not A Q^T.
+    of the range of A still has a symmetric Q^T A, but not A Q^T. To max(m, n) come 2/30 of LAPACK's stopping
+    tolerance, which dominates for n up to 4.
     """
     (Q, A), finite = matrices(Q=Q, A=A)
     same_shape(Q=Q, A=A)
-    budget = max(*A.shape, 1) * precision(u)
+    budget = (max(*A.shape, 1) + 2.0 * _stop(precision(u)) / ORDER_ONE) * u
     A, _ = scaled(A) if finite else (A, 0.0)
     products = (Q.T @ A, A @ Q.T)
     if not all(np.isfinite(B).all() for B in products):
@@ -89,13 +94,16 @@ def polar_structure(Q: ArrayLike, A: ArrayLike, *, u: float) -> Ratio:
 
 @quiet
 def reconstruction(A: ArrayLike, Q: ArrayLike, H: ArrayLike, *, u: float) -> Ratio:
-    """``|A - Q H|_2 / |A|_2`` over ``max(m, n) u``; O(1). Of A = 0 the product must be exactly zero."""
+    """``|A - Q H|_2 / |A|_2`` over ``max(m, n) u``; O(1). Of A = 0 the product must be exactly zero.
+
+    As in `polar_structure`, LAPACK's stopping tolerance is charged besides.
+    """
     (A, Q, H), finite = matrices(A=A, Q=Q, H=H)
     same_shape(Q=Q, A=A)
     n = A.shape[1]
     if H.shape != (n, n):
         raise ValueError(f"H must have shape {(n, n)}, got {H.shape}")
-    budget = max(*A.shape, 1) * precision(u)
+    budget = (max(*A.shape, 1) + 2.0 * _stop(precision(u)) / ORDER_ONE) * u
     if not finite:
         return failed("reconstruction", ORDER_ONE)
     A, unit = scaled(A)
@@ -130,7 +138,8 @@ def forward_polar(Q: ArrayLike, A: ArrayLike, *, u: float, exact: ArrayLike | No
     ``E_ij / s_j`` into the others, in singular coordinates. With ``|E_ij| <= e s_1``, ``e = c u`` plus the
     measured error of the judge's own SVD, c = `POLAR_ROUNDINGS`, the budgets are ``e s_1`` times the root of
     the sum of ``4 / (s_i + s_j)^2``, and of ``1 / s_j^2``: between e and ``e n kappa``, depending on how many
-    singular values are small.
+    singular values are small. An entry that LAPACK neglects is small against one of its neighbours and moves
+    the factor by at most its stopping tolerance, whatever the condition; there are at most r of them.
 
     A direction is resolved above ``cut = max(m, n) eps s_1``, eps = 2 u, the cut-off in the definition of the
     factor, and unresolved below; within a factor 2 of the cut either answer is right and none is asked for.
@@ -159,7 +168,8 @@ def forward_polar(Q: ArrayLike, A: ArrayLike, *, u: float, exact: ArrayLike | No
     s, e = s[:possible], POLAR_ROUNDINGS * u + truth
     pairs = 2.0 / (s[:sure, None] + s[None, :])
     outside = math.sqrt(max(A.shape) - possible) / s
-    resolved_budget, leakage_budget = (max(e * frobenius(w), NOTHING) for w in (pairs, outside))
+    neglected = _stop(u) * u * math.sqrt(possible)
+    resolved_budget, leakage_budget = (max(e * frobenius(w) + neglected, NOTHING) for w in (pairs, outside))
     figures = {
         "resolved_rank": float(sure),
         "undecided_rank": float(possible - sure),
@@ -238,6 +248,11 @@ def inverse_root(X: ArrayLike, A: ArrayLike, *, p: int, u: float) -> Ratio:
         "budget_relative": budget,
     }
     return Ratio("inverse root", float(np.max([residual, asymmetry, negative])), budget, ORDER_ONE, figures)
+
+
+def _stop(u: float) -> float:
+    """LAPACK's stopping tolerance for singular values, in unit roundoffs."""
+    return max(LEAST_STOP, min(LARGEST_STOP, u**STOP_EXPONENT))
 
 
 def _condition(A: Array) -> float:

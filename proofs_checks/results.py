@@ -1,10 +1,12 @@
 """The shape of what `fisherproof verify` writes: one record per claim, one per twin comparison."""
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
 from proofs_checks.evidence import Kind, Scope, Tier
+from proofs_checks.ratios import Ratio
 
 __all__ = [
     "ClaimResult",
@@ -54,6 +56,19 @@ class RatioResult(_Record):
     passed: bool
     figures: dict[str, float] = {}
 
+    @classmethod
+    def of(cls, ratio: Ratio) -> Self:
+        """The record of an acceptance decision."""
+        return cls(
+            name=ratio.name,
+            error=float(ratio.error),
+            budget=float(ratio.budget),
+            value=float(ratio.value),
+            threshold=float(ratio.threshold),
+            passed=bool(ratio.passed),
+            figures={name: float(value) for name, value in ratio.figures.items()},
+        )
+
 
 class EvidenceResult(_Record):
     """One evidence function, run."""
@@ -77,7 +92,8 @@ class ClaimResult(_Record):
     """One claim of the ledger with the status derived in this run.
 
     `pending` names evidence that belongs to a later tier and was not run; `recorded` is the status the
-    ledger holds; `agrees` is whether the two match as far as this tier can tell.
+    ledger holds; `agrees` is whether the two match as far as this tier can tell; `reason` is one line on why
+    the status is what it is.
     """
 
     id: str
@@ -94,6 +110,7 @@ class ClaimResult(_Record):
     agrees: bool
     evidence: list[EvidenceResult]
     pending: list[str] = []
+    reason: str = ""
 
 
 class TwinResult(_Record):
@@ -108,7 +125,10 @@ class TwinResult(_Record):
 
 
 class VerifyResults(_Record):
-    """Everything one run of `fisherproof verify` found."""
+    """Everything one run of `fisherproof verify` found.
+
+    `problems` are breaches of the ledger's own rules (orphans, missing reasons), `warnings` ratios that grew.
+    """
 
     fisherproof: str
     tier: Tier
@@ -118,8 +138,11 @@ class VerifyResults(_Record):
     counts: dict[Status, int]
     claims: list[ClaimResult]
     twins: list[TwinResult]
+    problems: list[str] = []
+    warnings: list[str] = []
 
     @property
     def agrees(self) -> bool:
-        """Whether every derived status equals the recorded one and every twin comparison passed."""
-        return all(claim.agrees for claim in self.claims) and all(twin.worst.passed for twin in self.twins)
+        """Whether statuses equal the recorded ones, the twins agree and the ledger has no problem."""
+        held = all(claim.agrees for claim in self.claims) and all(twin.worst.passed for twin in self.twins)
+        return held and not self.problems

@@ -4,14 +4,14 @@ A tolerance is a claim about rounding; it belongs in a derived budget or a named
 Forbidden, with no way to exempt a line:
 
 - a float literal anywhere inside a comparison;
-- an int literal other than 0 and 1 in the arithmetic of an order comparison (``<``, ``<=``, ``>``, ``>=``),
-- a literal as a tolerance keyword (``atol=``, ``rel=``, ``places=`` ...), alone or in its arithmetic; 0, which
-  asks for equality, is allowed;
+- an int literal other than 0 and 1 in the arithmetic of an order comparison (``<  <=  >  >=``);
+- a literal as a tolerance keyword (``atol=``, ``rel=``, ``places=`` ...), alone or in its arithmetic, unless
+  it is 0, which asks for equality;
 - a literal positional tolerance of ``isclose``, ``allclose``, ``assert_allclose``, ``approx`` and their kin,
   and these functions without any tolerance, which then use a built-in number;
 - a literal other than 0 and 1 as the budget or threshold of a ``Ratio``, ``equivariance`` or ``inequality``.
 
-Prints ``file:line: message`` for each finding; exit status 1 if there are any, 2 for a path that is not there.
+Prints ``file:line: message`` for each finding; exit status 1 if there are any, 2 for a path that is missing.
 """
 
 import argparse
