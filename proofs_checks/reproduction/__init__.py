@@ -1,1 +1,1 @@
-"""Placeholder docstring: to be written by the owner of this package."""
+"""Golden and published numbers, recomputed through `reference`; `printed` makes budgets of printed digits."""

@@ -1,1 +1,1 @@
-"""Placeholder docstring: to be written by the owner of this package."""
+"""Statements about expectations, tested by betting: `eprocess` holds the two tests, the rest applies them."""
