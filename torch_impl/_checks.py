@@ -6,6 +6,7 @@ tensor, because on a GPU that would make the host wait for the device.
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ def number(
     below: float = math.inf,
 ) -> float:
     """Return `value` as a float if it is finite and within the bounds that are given."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     inside = at_least <= value <= at_most and (value > above or above == -math.inf)
     if not (math.isfinite(value) and inside and (value < below or below == math.inf)):
@@ -87,11 +88,11 @@ def number(
 
 def count(name: str, value: int, *, at_least: int) -> int:
     """Return `value` if it is an integer of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {value}")
-    return value
+    return int(value)
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> str:

@@ -267,7 +267,7 @@ def _squares(M_hat: Tensor, rho: float) -> Tensor:
 
 
 def _solve(A: float | Tensor, u: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """``A^-1 u`` and ``A^-1 b``; NaN where A is singular."""
+    """``A^-1 u`` and ``A^-1 b``; not finite where A is singular."""
     d = b.shape[-1]
     if not isinstance(A, Tensor):
         if _checks.number("A", A) == 0.0:
@@ -283,5 +283,4 @@ def _solve(A: float | Tensor, u: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"A must be a number or have shape (..., {d}) or (..., {d}, {d}), got {tuple(A.shape)}"
         )
-    A = torch.where(A == 0, torch.nan, A)
     return u / A, b / A

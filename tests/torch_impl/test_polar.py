@@ -21,8 +21,8 @@ from proofs_checks.ratios import (
 )
 from tests.strategies import known_polar
 from tests.torch_impl import cases
-from tests.torch_impl.cases import DOUBLE, DTYPES, FLOATS, array, distance, seeds, sides, tensor
-from torch_impl import polar
+from tests.torch_impl.cases import DOUBLE, DTYPES, FLOATS, array, distance, norm, seeds, sides, tensor
+from torch_impl import _checks, polar
 
 POLYNOMIALS = {
     "jordan": polar.JORDAN_QUINTIC,
@@ -96,6 +96,18 @@ def test_a_power_of_two_scales_out_exactly(seed, m, n, k, dtype):
     assert torch.equal(
         polar.newton_schulz(scaled, polar.JORDAN_QUINTIC), polar.newton_schulz(M, polar.JORDAN_QUINTIC)
     )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_matrices_are_scaled_by_an_exact_power_of_two(dtype):
+    limits = torch.finfo(dtype)
+    for size in (limits.smallest_normal * limits.eps, limits.smallest_normal, 0.3, 1.0, 7.0, limits.max):
+        M = torch.tensor([[size, 0.0], [-size, size]], dtype=dtype)
+        X, s = _checks.scaled(M)
+        assert torch.equal(X * s, M)
+        assert torch.equal(torch.frexp(s).mantissa, torch.full_like(s, 0.5)), "not a power of two"
+        assert torch.frexp(X.abs().max()).exponent.item() == 1, "largest entry outside [1, 2)"
+    assert torch.equal(_checks.scaled(torch.zeros(2, 2, dtype=dtype))[1], torch.ones(1, 1, dtype=dtype))
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-12, 1e12, 1e300])
@@ -228,82 +240,31 @@ def test_scalar_map_is_newton_schulz_of_one_by_one_matrices(seed, name, dtype):
         assert Ratio("agreement", abs(value - expected), 2.0 * ratio.budget).passed
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-3, 1.0, 1e3, 1e300])
+@pytest.mark.parametrize(("floor", "shift"), [(0.0, 0.0), (0.0, 1e-2), (1.0, 0.0), (3.0, 5.0)])
+def test_the_start_is_the_matrix_over_its_norm_with_shift_and_floor(scale, floor, shift):
+    M = tensor(scale * cases.matrix(np.random.default_rng(0), 4, 3), torch.float64)
+    length = scale * norm(array(M) / scale)
+    want = array(M) / max(length + shift, floor)
+    got = polar.newton_schulz(M, (1.0,), steps=1, floor=floor, shift=shift)
+    assert distance(got, want, budget=(M.numel() + 8) * DOUBLE * norm(want)).passed
+
+
+def test_a_schedule_is_cut_short_or_its_last_polynomial_repeated():
+    x, p, q = torch.tensor([0.25, 0.75], dtype=torch.float64), (2.0, -1.0), (0.5, 0.25)
+    first, both = polar.scalar_map(x, [p]), polar.scalar_map(polar.scalar_map(x, [p]), [q])
+    assert torch.equal(polar.scalar_map(x, [p, q], steps=0), x)
+    assert torch.equal(polar.scalar_map(x, [p, q], steps=1), first)
+    assert torch.equal(polar.scalar_map(x, [p, q]), both)
+    assert torch.equal(polar.scalar_map(x, [p, q], steps=4), polar.scalar_map(both, q, steps=2))
+    assert torch.equal(polar.scalar_map(x, p), polar.scalar_map(x, [p] * 5)), "Muon takes five"
+
+
 def test_without_steps_and_normalisation_the_result_is_still_a_copy():
     M = torch.ones(2, 2)
     got = polar.newton_schulz(M, polar.JORDAN_QUINTIC, steps=0, normalize=False)
     assert torch.equal(got, M)
     assert got.data_ptr() != M.data_ptr()
-
-
-# ---- coefficients -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("k", range(1, 12))
-def test_kim_oh_polynomials_are_the_reference_s_exactly(k):
-    assert polar.kim_oh_polynomial(k) == reference.polar.kim_oh_polynomial(k)
-
-
-def levelled_error(p, low, high):
-    """Deviation of ``1 - p`` from equioscillation on its nodes, and the size of what cancels there."""
-    slope = np.polynomial.Polynomial([(2 * i + 1) * c for i, c in enumerate(p)])
-    nodes = np.array([low, *np.sqrt(np.sort(slope.roots().real)), high])
-    powers = nodes[:, None] ** (2 * np.arange(len(p)) + 1)
-    errors = (1.0 - powers @ np.array(p)) * (-1.0) ** np.arange(len(nodes))
-    return float(np.ptp(errors)), float((powers * np.abs(p)).sum(axis=1).max())
-
-
-@pytest.mark.claim("PE-cubic")
-@given(low=st.floats(1e-3, 0.9), high=st.floats(0.91, 2.0), degree=st.sampled_from([3, 5]))
-def test_each_polynomial_equioscillates_on_its_interval(low, high, degree):
-    (p,) = polar.polar_express_coefficients(low, high, steps=1, degree=degree, cushion=0.0)
-    error, size = levelled_error(p, low, high)
-    # Four nodes, each a pivoted solve and an evaluation: O(1) roundoffs of the terms that cancel.
-    assert Ratio("equioscillation", error, 4.0 * size * DOUBLE, ORDER_ONE).passed
-
-
-def system_condition(low, high):
-    """Condition of the 4 x 4 system of a quintic on [low, high], at its starting nodes."""
-    nodes = np.array([low, (3.0 * low + high) / 4.0, (low + 3.0 * high) / 4.0, high])
-    signs = np.array([1.0, -1.0, 1.0, -1.0])
-    return float(np.linalg.cond(np.stack([nodes, nodes**3, nodes**5, signs], axis=1)))
-
-
-@pytest.mark.claim("PE-table")
-def test_the_recursion_reproduces_the_printed_table_and_the_reference():
-    ours, theirs = polar.polar_express_coefficients(), reference.polar.polar_express_coefficients()
-    low = 1e-3
-    rows = zip(ours, theirs, polar.POLAR_EXPRESS, strict=True)
-    for step, (row, other, printed) in enumerate(rows, start=1):
-        start = max(low, 0.02407327424182761 * (2.0 - low if step > 1 else 1.0))
-        # Every row inherits the errors of the rows before it through the ends of its interval.
-        relative = step * system_condition(start, 2.0 - low) * DOUBLE * 4.0
-        if step == len(polar.POLAR_EXPRESS):
-            break  # the printed last row is the limit, not the recursion
-        for wanted in (other, printed):
-            error = float(np.linalg.norm(np.subtract(row, wanted)))
-            assert Ratio(f"row {step}", error, relative * float(np.linalg.norm(wanted)), ORDER_ONE).passed
-        low = sum(c * low ** (2 * i + 1) for i, c in enumerate(row))
-
-
-@given(low=st.floats(1e-3, 0.99), steps=st.integers(1, 5), degree=st.sampled_from([3, 5]))
-def test_every_singular_value_ends_within_the_promised_error(low, steps, degree):
-    polynomials = polar.polar_express_coefficients(low, steps=steps, degree=degree)
-    end = low
-    for p in polynomials:
-        end = sum(c * end ** (2 * i + 1) for i, c in enumerate(p))
-    x = torch.linspace(low, 1.0, 500, dtype=torch.float64)
-    worst = float((polar.scalar_map(x, polynomials) - 1.0).abs().max())
-    size = max(float(np.abs(p).sum()) for p in polynomials)
-    assert inequality(worst, 1.0 - end, rounding=ORDER_ONE * steps * size * DOUBLE).passed
-
-
-def test_safety_rescales_the_argument_of_all_polynomials_but_the_last():
-    plain = polar.polar_express_coefficients(steps=3)
-    safety = 1.25
-    safe = polar.polar_express_coefficients(steps=3, safety=safety)
-    assert safe[2] == plain[2]
-    for p, q in zip(plain[:2], safe[:2], strict=True):
-        assert q == tuple(c / safety ** (2 * i + 1) for i, c in enumerate(p))
 
 
 @given(seed=seeds)

@@ -163,7 +163,9 @@ def test_singular_systems_give_nan():
     e = torch.tensor([1.0, 0.0], dtype=torch.float64)
     ones = torch.ones(2, dtype=torch.float64)
     assert sofim.sherman_morrison_solve(1.0, e, -e, ones).isnan().all()
-    assert sofim.sherman_morrison_solve(e, ones, ones, ones).isnan().any()
+    for other in (ones, e, 1.0 - e):
+        assert sofim.sherman_morrison_solve(e, other, ones, ones).isnan().all()
+        assert sofim.sherman_morrison_solve(e, ones, other, ones).isnan().all()
     assert sofim.sherman_morrison_solve(torch.diag(e), ones, ones, ones).isnan().all()
 
 

@@ -17,6 +17,10 @@ from torch_impl import _checks
 __all__ = ["Change", "CheckedOptimizer", "Gradient", "flag", "learning_rate"]
 
 
+#: `torch.optim.Optimizer` puts this into the defaults when it is unpickled or has loaded a state.
+ADDED_BY_PYTORCH = {"differentiable"}
+
+
 class Gradient(NamedTuple):
     """A checked gradient: where it belongs, the parameter, what to descend along, and the group's options."""
 
@@ -216,7 +220,7 @@ class CheckedOptimizer(torch.optim.Optimizer):
     def _check_state_dict(self, saved: Any) -> None:
         if not (isinstance(saved, Mapping) and {"state", "param_groups"} <= saved.keys()):
             raise ValueError(f"state_dict must hold 'state' and 'param_groups', got {type(saved).__name__}")
-        sizes = [len(group["params"]) for group in saved["param_groups"]]
+        sizes = [len(group.get("params", ())) for group in saved["param_groups"]]
         wanted = [len(group["params"]) for group in self.param_groups]
         if sizes != wanted:
             raise ValueError(f"state_dict must hold parameter groups of sizes {wanted}, got {sizes}")
@@ -224,7 +228,7 @@ class CheckedOptimizer(torch.optim.Optimizer):
         for index, (saved_group, group) in enumerate(
             zip(saved["param_groups"], self.param_groups, strict=True)
         ):
-            missing = sorted(self.defaults.keys() - saved_group.keys())
+            missing = sorted(self.defaults.keys() - saved_group.keys() - ADDED_BY_PYTORCH)
             if missing:
                 raise ValueError(
                     f"state_dict must hold every option, got none for {', '.join(missing)} in group {index}"
