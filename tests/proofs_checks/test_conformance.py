@@ -1,0 +1,567 @@
+"""The conformance checker: its report, its refusals, its behaviour towards hostile targets."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import proofs_checks.conformance.run as run_module
+from proofs_checks.conformance import SPECS, CheckReport, CheckStatus, UsageError, run_check
+from proofs_checks.ledger import load_claims
+from proofs_checks.mutants.small_muon import Muon
+
+FAILED, PASSED = CheckStatus.FAILED, CheckStatus.PASSED
+TOP = {"fisherproof", "target", "spec", "variant", "environment", "summary", "checks"}
+CHECK = {
+    "id",
+    "claim",
+    "equation",
+    "level",
+    "status",
+    "ratio",
+    "threshold",
+    "dtype",
+    "device",
+    "message",
+    "counterexample",
+    "nearest_mutant",
+}
+
+
+def check(target, spec="muon", *, level="L0", dtype="float32", **how):
+    return run_check(target, spec, level=level, dtype=dtype, **how)
+
+
+def failed(report):
+    return {record.id.partition("[")[0] for record in report.checks if record.status is FAILED}
+
+
+# The report
+
+
+def test_the_json_has_exactly_the_published_shape_and_reads_back():
+    report = check("torch_impl:SOFIM", "sofim", level="L3")
+    content = json.loads(report.model_dump_json())
+    assert set(content) == TOP
+    assert set(content["summary"]) == {"passed", "failed", "expected_failures", "not_applicable"}
+    assert all(set(record) == CHECK for record in content["checks"])
+    assert sum(content["summary"].values()) == len(content["checks"])
+    assert CheckReport.model_validate_json(report.model_dump_json()) == report
+    assert report.conforms
+
+
+def test_every_record_has_its_own_id_and_every_claim_is_in_the_ledger():
+    ids = set(load_claims())
+    for spec, target in (("fismo", "torch_impl:FISMO"), ("sofim", "torch_impl:SOFIM"), ("muon", Muon)):
+        records = check(target, spec, dtype=None).checks
+        assert len({record.id for record in records}) == len(records)
+        assert {claim for c in SPECS[spec].checks if (claim := c.claim)} <= ids
+
+
+def test_progress_counts_every_record_and_levels_include_the_ones_before():
+    seen = []
+    report = check(Muon, progress=lambda done, listed, record: seen.append((done, listed, record.id)))
+    assert [done for done, *_ in seen] == list(range(1, len(report.checks) + 1))
+    assert {listed for _, listed, _ in seen} == {len(report.checks)}
+    deeper = check(Muon, level="L1")
+    assert {r.id for r in report.checks} < {r.id for r in deeper.checks}
+
+
+def test_white_box_checks_are_listed_with_the_reason_why_they_do_not_apply():
+    report = check("torch_impl:SOFIM", "sofim", level="L3")
+    (record,) = [r for r in report.checks if r.level == "L3"]
+    assert record.status is CheckStatus.NOT_APPLICABLE
+    assert "canonical" in record.message
+
+
+def test_a_seed_repeats_its_verdicts_to_the_last_digit():
+    first, second = (check("torch_impl:FISMO", "fismo", level="L2", seed=7) for _ in range(2))
+    assert first.checks == second.checks
+    assert first.checks != check("torch_impl:FISMO", "fismo", level="L2", seed=8).checks
+
+
+# Targets that misbehave
+
+
+class Raising(Muon):
+    def step(self, closure=None):
+        raise RuntimeError("no luck\nsecond line")
+
+
+class NotANumber(Muon):
+    def step(self, closure=None):
+        super().step(closure)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].fill_(float("nan"))
+
+
+class Hanging(Muon):
+    def step(self, closure=None):
+        while True:
+            pass
+
+
+class Meddling(Muon):
+    def step(self, closure=None):
+        torch.manual_seed(1)
+        torch.set_default_dtype(torch.float64)
+        return super().step(closure)
+
+
+def test_what_the_target_raises_is_a_failure_with_its_message():
+    report = check(Raising, level="L2")
+    assert all(
+        "RuntimeError: no luck" in r.message for r in report.checks if r.id.startswith("muon.iteration")
+    )
+    assert "muon.momentum" in failed(report)
+    assert not report.conforms
+
+
+def test_a_nan_fails_every_check_of_a_value():
+    report = check(NotANumber, level="L2")
+    values = {c.id for c in SPECS["muon"].checks if c.level == "L2" or c.level == "L1"}
+    assert values - failed(report) == set()
+    assert all(r.ratio is None or not r.ratio <= 1 for r in report.checks if r.status is FAILED)
+
+
+def test_a_target_that_hangs_is_reported_and_ends_the_run(monkeypatch):
+    monkeypatch.setattr(run_module, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(run_module, "SHRINK_SECONDS", 0.0)
+    report = check(Hanging)
+    messages = [r.message for r in report.checks if r.status is FAILED]
+    assert messages[0].startswith("hangs: no result after 0.2 s")
+    assert all(
+        message.startswith("not executed: the target hung in muon.contract.") for message in messages[1:]
+    )
+    assert len(report.checks) == len(check(Muon).checks)
+
+
+def test_changed_global_state_is_reported_and_put_back():
+    before, state = torch.get_default_dtype(), torch.get_rng_state()
+    report = check(Meddling, level="L2")
+    assert torch.get_default_dtype() is before
+    assert torch.equal(torch.get_rng_state(), state)
+    (record, _) = [r for r in report.checks if r.id.startswith("muon.contract.global-state")]
+    assert "default dtype" in record.message
+    assert "torch random state" in record.message
+    assert all("changed" in r.message for r in report.checks if r.id.startswith("muon.momentum"))
+
+
+class NoHalf(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        if any(p.dtype is torch.bfloat16 for p in self.param_groups[0]["params"]):
+            raise NotImplementedError("not for bfloat16")
+        return super().step(closure)
+
+
+def test_a_dtype_that_the_target_refuses_does_not_apply_unless_it_was_asked_for():
+    swept = check(NoHalf, dtype=None)
+    idle = [r for r in swept.checks if r.status is CheckStatus.NOT_APPLICABLE]
+    assert {r.dtype for r in idle} == {"bfloat16"}
+    assert all(
+        "refuses bfloat16 parameters: NotImplementedError: not for bfloat16" in r.message for r in idle
+    )
+    assert swept.conforms
+    assert not check(NoHalf, dtype="bfloat16").conforms
+
+
+# Controls: one optimizer for every contract check, that must fail it
+
+
+class Replaces(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for p in self.param_groups[0]["params"]:
+            p.data = p.data.clone()
+        return loss
+
+
+class ScalesGradients(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            if p.grad is not None:
+                p.grad.mul_(2)
+        return super().step(closure)
+
+
+class ForgetsState(Muon):
+    def state_dict(self):
+        return {**super().state_dict(), "state": {}}
+
+
+class CastsState(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for state in self.state.values():
+            state["V"] = state["V"].double()
+        return loss
+
+
+class MovesTheIdle(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for p in self.param_groups[0]["params"]:
+            p.mul_(0.5)
+        return loss
+
+
+class SharesBuffers(Muon):
+    """One momentum buffer per shape."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        buffers = {}
+        for group in self.param_groups:
+            for p in group["params"]:
+                V = self.state[p].setdefault("V", torch.zeros_like(p))
+                self.state[p]["V"] = buffers.setdefault(p.shape, V)
+        return super().step(closure)
+
+
+class OneGroup(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"] = self.param_groups[0]["lr"]
+        return super().step(closure)
+
+
+class FixedRate(Muon):
+    def __init__(self, params, lr=1e-3, **hp):
+        super().__init__(params, lr, **hp)
+        self.rate = lr
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"] = self.rate
+        return super().step(closure)
+
+
+class WrongLayout(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            if p.grad is not None and not p.grad.is_contiguous():
+                p.grad = p.grad.T.contiguous().view(p.shape)
+        return super().step(closure)
+
+
+class Noisy(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for p in self.param_groups[0]["params"]:
+            p.add_(torch.from_numpy(np.random.default_rng().standard_normal(p.shape)).to(p.dtype), alpha=1e-3)
+        return loss
+
+
+class MovesAtZeroRate(Muon):
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for p in self.param_groups[0]["params"]:
+            p.add_(1e-3)
+        return loss
+
+
+class AcceptsAnything(Muon):
+    def __init__(self, params, lr=1e-3, **hp):
+        super().__init__(params, abs(lr), **hp)
+
+
+class IgnoresClosure(Muon):
+    def step(self, closure=None):
+        super().step()
+
+
+class TakesVectors(Muon):
+    def __init__(self, params, lr=1e-3, **hp):
+        """Nothing is said here about shapes."""
+        params = list(params)
+        super().__init__(
+            [p for p in params if p.ndim == 2] or [torch.nn.Parameter(torch.zeros(1, 1))], lr, **hp
+        )
+
+
+CONTROLS = {
+    "in-place": Replaces,
+    "inputs-kept": ScalesGradients,
+    "state-dict": ForgetsState,
+    "no-gradient": MovesTheIdle,
+    "neighbours": SharesBuffers,
+    "groups": OneGroup,
+    "schedule": FixedRate,
+    "layout": WrongLayout,
+    "deterministic": Noisy,
+    "zero-lr": MovesAtZeroRate,
+    "negative-lr": AcceptsAnything,
+    "closure": IgnoresClosure,
+    "vectors": TakesVectors,
+    "global-state": Meddling,
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_each_contract_check_fails_its_control(name):
+    assert f"muon.contract.{name}" in failed(check(CONTROLS[name], options={"nesterov": True}))
+
+
+def test_every_contract_check_has_a_control_and_a_correct_optimizer_passes_all():
+    assert {f"muon.contract.{name}" for name in CONTROLS} == {
+        c.id for c in SPECS["muon"].checks if c.level == "L0"
+    }
+    assert failed(check(Muon, dtype=None)) == set()
+
+
+def test_state_kept_in_another_precision_than_the_checkpoint_restores_is_found():
+    report = check(CastsState, options={"nesterov": True})
+    (record,) = [r for r in report.checks if r.id.startswith("muon.contract.state-dict")]
+    assert "'V' was torch.float64, is torch.float32" in record.message
+
+
+def test_a_step_function_that_modifies_its_arguments_is_found():
+    def init(W):
+        return (np.zeros_like(W),)
+
+    def step(G, state, *, beta, rho):
+        state[0][...] = beta * state[0] + (1 - beta) * G
+        return state[0], state
+
+    step.__globals__["init"] = init
+    try:
+        report = run_check(step, "sofim", level="L0")
+    finally:
+        del step.__globals__["init"]
+    assert "sofim.contract.inputs-kept" in failed(report)
+
+
+# Names, options, presets
+
+
+class Plain(torch.optim.Optimizer):
+    """Muon without Nesterov under other names: 2-D only, `mass` and `eta`, fixed step count."""
+
+    def __init__(self, params, eta, mass=0.9):
+        if eta < 0:
+            raise ValueError("eta")
+        super().__init__(params, {"eta": eta, "mass": mass})
+        self.inner = None
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        from proofs_checks.mutants.small_muon import orthogonalized
+
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                V = self.state[p].setdefault("V", torch.zeros_like(p))
+                V.lerp_(p.grad, 1 - group["mass"])
+                a = max(1.0, p.shape[0] / p.shape[1]) ** 0.5 if p.ndim == 2 else 1.0
+                p.sub_(group["eta"] * a * orthogonalized(V, steps=5).to(p.dtype))
+        return loss
+
+
+def test_other_names_are_renamed_and_what_is_lacking_does_not_apply():
+    rename = {"lr": "eta", "momentum": "mass"}
+    report = check(Plain, level="L2", rename=rename, options={"nesterov": "False"})
+    assert failed(report) == set()
+    idle = {
+        r.id.partition("[")[0]: r.message for r in report.checks if r.status is CheckStatus.NOT_APPLICABLE
+    }
+    assert idle == {
+        "muon.iteration.steps": "the target has no hyper-parameter ns_steps",
+        "muon.weight-decay": "the target has no hyper-parameter weight_decay",
+    }
+    assert report.variant["nesterov"] is False
+    undeclared = check(Plain, level="L2", rename=rename)
+    messages = [r.message for r in undeclared.checks if "nesterov=False" in r.id]
+    assert messages
+    assert all("say --option nesterov=False" in message for message in messages)
+
+
+def test_a_hyper_parameter_that_is_built_in_restricts_the_checks_that_need_another_value():
+    def make(params, lr, beta, gamma):
+        from torch_impl import FISMO
+
+        return FISMO(params, lr, beta=beta, gamma=gamma, mu=0.25)
+
+    report = run_check(make, "fismo", dtype="float32", options={"mu": 0.25})
+    assert failed(report) == set()
+    idle = [r for r in report.checks if r.status is CheckStatus.NOT_APPLICABLE]
+    assert {"fismo.damping", "fismo.golden", "fismo.step-bound"} <= {r.id.partition("[")[0] for r in idle}
+    assert all("mu=0.25 is built into the target" in r.message for r in idle)
+    wrong = run_check(make, "fismo", dtype="float32", options={"mu": 0.5})
+    assert failed(wrong)
+
+
+def test_a_factory_that_passes_keywords_on_gets_those_it_takes():
+    report = check(lambda params, **hp: Muon(params, **hp), level="L2")
+    assert failed(report) == set()
+
+
+def test_a_step_function_in_a_file_is_a_target(tmp_path):
+    source = """
+        import numpy as np
+
+        def init(w):
+            return np.zeros_like(w), 0
+
+        def step(g, state, *, beta, rho):
+            M, t = beta * state[0] + (1 - beta) * g, state[1] + 1
+            m = M / (1 - beta**t)
+            return m / (rho + SIGN (m @ m)), (M, t)
+    """
+    for sign, verdict in (("", set()), ("-", {"sofim.direction"})):
+        path = tmp_path / f"student{len(sign)}.py"
+        path.write_text(textwrap.dedent(source).replace("SIGN", sign), encoding="utf-8")
+        report = run_check(f"{path}:step", "sofim")
+        assert failed(report) >= verdict
+        assert report.conforms is not bool(verdict)
+        assert {r.dtype for r in report.checks} == {"float64"}
+
+
+def no_init(G, state, *, beta, rho):
+    return G, state
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"spec": "mouon"}, "unknown spec 'mouon'; did you mean 'muon'?"),
+        ({"target": "no_such_module:X"}, "cannot import 'no_such_module': ModuleNotFoundError"),
+        ({"target": "torch.optim:Muom"}, "has no attribute 'Muom'; did you mean 'Muon'?"),
+        ({"target": "nonsense"}, "target must be MODULE:ATTR"),
+        ({"target": "nowhere.py:step"}, "FileNotFoundError: no file nowhere.py"),
+        ({"target": "torch:pi"}, "must be an optimizer class, a factory or a step function, got float"),
+        ({"target": "torch:eye"}, "torch:eye"),
+        ({"target": no_init, "spec": "sofim"}, "needs a function init(W) beside it"),
+        ({"target": "torch.optim:SGD"}, None),
+        ({"target": "torch.optim:SGD", "spec": "fismo"}, "does not take 'beta', which spec fismo needs"),
+        ({"options": {"nesterof": True}}, "unknown option 'nesterof'; did you mean 'nesterov'?"),
+        ({"options": {"scale": "large"}}, "option scale must be one of 'original'"),
+        ({"options": {"scale": "none"}}, "adjust_lr_fn': 'none'"),
+        ({"rename": {"moment": "m"}}, "no such name in spec muon; did you mean 'momentum'?"),
+        ({"rename": {"momentum": "mass"}}, "does not take 'momentum', which spec muon needs"),
+        ({"level": "L9"}, "unknown level 'L9'"),
+        ({"dtype": "int8"}, "unknown dtype 'int8'"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"target": "reference.sofim:step", "spec": "sofim", "dtype": "float32"}, "dtype must be float64"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_one_clear_line(how, says):
+    asked = {"target": "torch.optim:Muon", "spec": "muon", "level": "L0", **how}
+    if says is None:
+        assert not run_check(**asked, dtype="float32").conforms
+        return
+    with pytest.raises(UsageError) as caught:
+        run_check(**asked)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Expected failures
+
+
+def expectations(tmp_path, text):
+    path = tmp_path / "expected.toml"
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return path
+
+
+ENTRY = '[[expected]]\nid = "{}"\nreason = "reported"\nexpires = {}\n'
+
+
+def test_an_expected_failure_is_counted_apart(tmp_path):
+    for name in ("muon.contract.vectors", "muon.contract.vectors[float32,nesterov=True]"):
+        path = expectations(tmp_path, ENTRY.format(name, "2999-01-01"))
+        report = check(TakesVectors, options={"nesterov": True}, expected_failures=path)
+        assert report.summary.expected_failures == 1
+        assert report.conforms
+        (record,) = [r for r in report.checks if r.status is CheckStatus.EXPECTED_FAILURE]
+        assert record.message.startswith("expected until 2999-01-01 (reported): ")
+
+
+def test_an_expected_failure_that_passes_is_a_failure(tmp_path):
+    path = expectations(tmp_path, ENTRY.format("muon.contract.vectors", "2999-01-01"))
+    report = check(Muon, expected_failures=path)
+    assert failed(report) == {"muon.contract.vectors"}
+    assert all("remove the entry" in r.message for r in report.checks if r.status is FAILED)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (ENTRY.format("muon.contract.vector", "2999-01-01"), "did you mean 'muon.contract.vectors'?"),
+        (ENTRY.format("muon.contract.vectors", "2001-01-01"), "expired on 2001-01-01"),
+        (ENTRY.format("muon.contract.vectors", '"soon"'), "expires must be a date YYYY-MM-DD"),
+        ('[[expected]]\nid = "x"\nreason = "y"\n', "needs id, reason and expires, got id, reason"),
+        ("expected = [1]", "needs id, reason and expires, got int"),
+        (ENTRY.format("x", "2999-01-01").replace("reported", ""), "id and reason must be text"),
+        ("no toml", "cannot read"),
+    ],
+)
+def test_a_careless_file_of_expectations_is_a_usage_error(tmp_path, text, says):
+    with pytest.raises(UsageError, match="expected failures") as caught:
+        check(Muon, expected_failures=expectations(tmp_path, text))
+    assert says in str(caught.value)
+
+
+# In somebody else's test suite
+
+
+def test_the_plug_in_imports_nothing_heavy():
+    heavy = "{'torch', 'numpy', 'pydantic'}"
+    code = f"import proofs_checks.conformance.plugin, sys; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_one_line_in_a_test_file_makes_a_test_of_every_check(tmp_path: Path):
+    (tmp_path / "test_mine.py").write_text(
+        textwrap.dedent("""
+            from proofs_checks.conformance import conformance_tests
+            from proofs_checks.mutants.small_muon import Muon
+
+            def wrong(params, *, lr, **hp):
+                return Muon(params, 2 * lr, **hp)
+
+            TestRight = conformance_tests("muon", lambda params, **hp: Muon(params, **hp), dtype="float32")
+            TestWrong = conformance_tests("muon", wrong, dtype="float32", nesterov=True)
+        """),
+        encoding="utf-8",
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "conformance",
+        "--strict-markers",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(
+        [*command, "test_mine.py"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1
+    right = [line for line in done.stdout.splitlines() if line.startswith("FAILED") and "TestRight" in line]
+    assert right == []
+    assert "TestWrong::test_check[muon.shape-factor[float32,nesterov=True]]" in done.stdout
+    assert "violated: U = a NS(B), a = sqrt(max(1, m/n))" in done.stdout
