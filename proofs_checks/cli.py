@@ -171,6 +171,42 @@ def claims(
             ledger_lines(_console(), chosen, statuses)
 
 
+@app.command(epilog='Example: fisherproof schedules --coefficients "3.4445,-4.775,2.0315; 2,-1.5,0.5"')
+def schedules(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One published schedule; all of them without it.")
+    ] = None,
+    coefficients: Annotated[
+        str | None,
+        typer.Option(metavar="'A,B,C; ...'", help="Your own: of x, x^3, x^5, ... for each step."),
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(metavar="L,U", help="Singular values after normalisation; 0.001,1 if yours.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Certify what orthogonalisation schedules do to singular values: images, slopes, signs.
+
+    Exit status: 0 if every figure is certified, 1 if one is not, 2 for a usage error.
+    """
+    with _told("schedules"):
+        from proofs_checks.schedules import certificates, choose, details, document, table
+
+        try:
+            found = certificates(choose(name, coefficients, interval))
+        except ValueError as error:
+            raise _Refused(str(error)) from error
+        single = bool(name or coefficients)
+        if as_json:
+            documents = [document(entry) for entry in found]
+            typer.echo(json.dumps(documents[0] if single else documents, indent=1))
+        elif single:
+            details(_console(), found[0])
+        else:
+            table(_console(), found)
+    raise typer.Exit(PASSED if all(entry.narrow for entry in found) else FAILED)
+
+
 @app.command(epilog="Example: fisherproof check mypkg.optim:MyMuon --spec muon --rename momentum=beta1")
 def check(
     target: Annotated[

@@ -84,7 +84,8 @@ class Evidence(Protocol):
     tier: Tier
     refutes: bool
 
-    def __call__(self, *, fault: str | None = None) -> Finding: ...
+    def __call__(self, *, fault: str | None = None) -> Finding:
+        """Run, with a planted fault or without."""
 
 
 def evidence(

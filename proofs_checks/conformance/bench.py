@@ -73,7 +73,7 @@ class Bench:
         return ""
 
     def unusable(self) -> str:
-        """Why the target cannot take a first step in this dtype, if it can in another of the sweep; else empty."""
+        """Why the target takes no first step in this dtype, if it does in another of the sweep; or empty."""
         reason = self._first_step_error()
         others = [
             replace(self, setting=replace(self.setting, dtype=dtype))
