@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import reference
-from reference import fismo, kronecker, muon, polar, sofim
+from reference import adafisher, fismo, kronecker, muon, polar, sofim
 
 MODULES = [getattr(reference, name) for name in reference.__all__]
 PUBLIC = [(module, name) for module in MODULES for name in module.__all__]
@@ -32,6 +32,9 @@ CONTRACT = {
     fismo: "FismoState init step update_factors whiten",
     sofim: """sherman_morrison_solve two_term_direction bracket_direction direction SofimState init step""",
     muon: "MuonState init step",
+    adafisher: """RELEASED_EPSILON AdaFisherState NormalizationFactors average conv2d_factors denominator
+        embedding_factors init linear_factors minmax_normalize normalization_block normalization_factors
+        released_average step""",
 }
 
 
