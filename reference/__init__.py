@@ -5,6 +5,22 @@ modified, and a ``ValueError`` names the argument that is out of order. An optim
 ``init`` and ``step``, over a small immutable state; ``W_new = W - lr * update``.
 """
 
-from reference import adafisher, fismo, kronecker, muon, polar, sofim
+from reference import (
+    adafisher,
+    fismo,
+    kronecker,
+    muon,
+    polar,
+    schedules,
+    sofim,
+)
 
-__all__ = ["adafisher", "fismo", "kronecker", "muon", "polar", "sofim"]
+__all__ = [
+    "adafisher",
+    "fismo",
+    "kronecker",
+    "muon",
+    "polar",
+    "schedules",
+    "sofim",
+]

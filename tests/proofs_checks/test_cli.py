@@ -21,7 +21,8 @@ from proofs_checks.results import ClaimResult, Status, TwinResult, VerifyResults
 from tests.proofs_checks.test_report import claim, everything, finding, ratio, results, twin
 
 PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = ("verify", "check", "claims")
+GREETED = ("verify", "check", "claims")
+COMMANDS = (*GREETED, "schedules")
 ESCAPE = "\x1b["
 
 #: Gradient descent that claims to be Muon, and an optimizer that refuses its arguments.
@@ -94,7 +95,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, claims: list[ClaimResult], twins: 
 def test_without_arguments_it_greets_with_three_commands():
     result = invoke()
     assert result.exit_code == PASSED
-    for command in COMMANDS:
+    for command in GREETED:
         assert f"fisherproof {command} " in result.stdout
 
 

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import reference
-from reference import adafisher, fismo, kronecker, muon, polar, sofim
+from reference import (
+    adafisher,
+    fismo,
+    kronecker,
+    muon,
+    polar,
+    schedules,
+    sofim,
+)
 
 MODULES = [getattr(reference, name) for name in reference.__all__]
 PUBLIC = [(module, name) for module in MODULES for name in module.__all__]
@@ -35,6 +43,8 @@ CONTRACT = {
     adafisher: """RELEASED_EPSILON AdaFisherState NormalizationFactors average conv2d_factors denominator
         embedding_factors init linear_factors minmax_normalize normalization_block normalization_factors
         released_average step""",
+    schedules: """SCHEDULES Schedule apply chebyshev_cubic halley_weights odd_polynomial scalar
+        with_steps""",
 }
 
 
