@@ -228,8 +228,8 @@ class FixedPoint(NamedTuple):
     Attributes
     ----------
     P, Q : (..., m, m) and (..., n, n)
-        The factors; P has trace m. Q carries the scale of ``F = Q kron P`` under the theorem's damping and
-        has trace n under the algorithm's.
+        The factors; P has trace m. Under the theorem's damping Q answers P, ``Q = Q*(P)``, and carries the
+        scale of ``F = Q kron P``; under the algorithm's it has trace n.
     iterations : int
         Sweeps that were made; equal to `max_iterations` if the tolerance was not reached.
     error_bound : (...)
@@ -328,6 +328,8 @@ def fixed_point(
         before, P, Q = (P, Q), next_P, next_Q
         if bool(done.all().item()):
             break
+    if theorem and jacobi:  # the scale of F belongs to this P: the chain's own Q answers an older one
+        Q = left_factor(X.mT, P, mu=mu)
     error_bound = torch.full_like(distance, torch.inf)
     if theorem and mu > 0.0:
         g2 = coupling_bound(X)  # c^2 / (1 - c^2) for c = g2 / (g2 + 2 mu), without its cancellation
