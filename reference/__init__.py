@@ -7,20 +7,34 @@ modified, and a ``ValueError`` names the argument that is out of order. An optim
 
 from reference import (
     adafisher,
+    adahessian,
+    adamw,
+    dykaf,
     fismo,
+    kl_shampoo,
     kronecker,
+    mousse,
     muon,
     polar,
     schedules,
+    sgd,
+    shampoo,
     sofim,
 )
 
 __all__ = [
     "adafisher",
+    "adahessian",
+    "adamw",
+    "dykaf",
     "fismo",
+    "kl_shampoo",
     "kronecker",
+    "mousse",
     "muon",
     "polar",
     "schedules",
+    "sgd",
+    "shampoo",
     "sofim",
 ]

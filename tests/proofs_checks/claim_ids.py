@@ -163,6 +163,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "NYSTROM-woodbury",
         "METH-eprocess",
         "METH-budget",
+        "CMP-adamw-torch",
+        "CMP-sgd-torch",
+        "CMP-muon-torch",
     ),
     "Orthogonalisation schedules": (
         "SCHED-jordan",

@@ -12,11 +12,18 @@ import pytest
 import reference
 from reference import (
     adafisher,
+    adahessian,
+    adamw,
+    dykaf,
     fismo,
+    kl_shampoo,
     kronecker,
+    mousse,
     muon,
     polar,
     schedules,
+    sgd,
+    shampoo,
     sofim,
 )
 
@@ -45,6 +52,14 @@ CONTRACT = {
         released_average step""",
     schedules: """SCHEDULES Schedule apply chebyshev_cubic halley_weights odd_polynomial scalar
         with_steps""",
+    adamw: "AdamWState init step",
+    sgd: "SgdState init step",
+    shampoo: "ShampooState init step",
+    kl_shampoo: "KlShampooState divergence init joint_optimum one_sided_optimum step update_factors",
+    mousse: "MousseState init step whitening",
+    adahessian: "AdaHessianState exact_diagonal hutchinson_diagonal init spatial_average step",
+    dykaf: """DykafState init nearest_kronecker rearrangement refresh_basis stationary_factors step
+        update_factors""",
 }
 
 

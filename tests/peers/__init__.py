@@ -1,0 +1,1 @@
+"""Cross-checks against optimizers of other projects: torch always, the rest where the extra is installed."""
