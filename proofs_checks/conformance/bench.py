@@ -34,8 +34,8 @@ class Bench:
     @property
     def smallest(self) -> float:
         """Smallest positive number of the parameters' format."""
-        format = torch.finfo(getattr(torch, self.setting.dtype))
-        return float(format.smallest_normal) * float(format.eps)
+        info = torch.finfo(getattr(torch, self.setting.dtype))
+        return float(info.smallest_normal) * float(info.eps)
 
     @property
     def working_u(self) -> float:

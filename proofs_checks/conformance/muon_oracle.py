@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import reference.muon
-from proofs_checks.budgets import RoundingModel, iteration_budget
+from proofs_checks.budgets import IterationBudget, RoundingModel, iteration_budget
 from proofs_checks.conformance.bench import Bench
 from proofs_checks.conformance.case import Array, Case, Setting
 from proofs_checks.decision import SINGLE
@@ -97,7 +97,7 @@ def direction(
         return np.zeros_like(B), np.full_like(B, UNDETERMINED if blur else 0.0)
     blur = (blur + eps) / norm
     if not entrywise:
-        budget = iteration_budget(B, polynomials, u=u, floor=eps, model=_model(u))
+        budget = _dense(B, norm, polynomials, u=u, eps=eps)
         return budget.exact, np.asarray(budget.total + budget.amplification * blur)
     blur += min(B.shape) * min(u, SINGLE)  # the sum of squares of the diagonal
     O, E = np.zeros_like(B), np.zeros_like(B)
@@ -105,6 +105,23 @@ def direction(
         O[at], rounding, amplification = _scalar(float(B[at]) / max(norm, eps), polynomials, u)
         E[at] = rounding + amplification * (abs(float(B[at])) / norm * blur + float(error[at]) / norm)
     return O, E
+
+
+def _dense(
+    B: Array, norm: float, polynomials: tuple[Polynomial, ...], *, u: float, eps: float
+) -> IterationBudget:
+    """The iteration on a matrix, remembered for it and its multiples by powers of two."""
+    if norm < eps:
+        return iteration_budget(B, polynomials, u=u, floor=eps, model=_model(u))
+    X = np.ldexp(B, -math.frexp(norm)[1])
+    return _remembered(X.tobytes(), X.shape, polynomials, u)
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(
+    data: bytes, shape: tuple[int, ...], polynomials: tuple[Polynomial, ...], u: float
+) -> IterationBudget:
+    return iteration_budget(np.frombuffer(data).reshape(shape), polynomials, u=u, model=_model(u))
 
 
 @functools.lru_cache(maxsize=4096)

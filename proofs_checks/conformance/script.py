@@ -104,7 +104,7 @@ def _call(target: Callable[..., Any], name: str) -> tuple[str, str]:
             source = " ".join(inspect.getsource(target).split())
         except (OSError, TypeError):
             source = repr(target)
-        return f"from {module} import ...  # the factory: {source}", "factory"
+        return f"# Define or import here what was checked, as `factory`: {source}", "factory"
     return f"import {module}", f"{module}.{attribute}"
 
 

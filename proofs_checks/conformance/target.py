@@ -171,7 +171,7 @@ def _load(target: str) -> Any:
 def _from_file(path: str) -> Any:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}")
-    module_name = Path(path).stem
+    module_name = f"checked_{Path(path).stem}"  # so that no file of a user stands in for a module
     loaded = importlib.util.spec_from_file_location(module_name, path)
     assert loaded is not None
     assert loaded.loader is not None  # a .py file always has one
