@@ -1,6 +1,10 @@
 """The shape of what `fisherproof verify` writes: one record per claim, one per twin comparison."""
 
+import os
+import platform
+from collections.abc import Sequence
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -43,6 +47,17 @@ class Environment(_Record):
     processor: str
     cores: int
     packages: dict[str, str]
+
+    @classmethod
+    def here(cls, packages: Sequence[str]) -> Self:
+        """This machine, with the versions of the named distributions."""
+        return cls(
+            python=platform.python_version(),
+            platform=platform.platform(),
+            processor=platform.processor() or platform.machine(),
+            cores=os.cpu_count() or 1,
+            packages={name: version(name) for name in packages},
+        )
 
 
 class RatioResult(_Record):

@@ -2,7 +2,6 @@
 
 import math
 import os
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -102,7 +101,7 @@ def run_verify(
         tier=chosen_tier,
         started=started.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - clock,
-        environment=_environment(),
+        environment=Environment.here(PACKAGES),
         counts=_counts(decided),
         claims=decided,
         twins=twins,
@@ -311,13 +310,3 @@ def _check_device(device: str) -> None:
 def _counts(claims: Iterable[ClaimResult]) -> dict[Status, int]:
     counts = Counter(claim.derived for claim in claims)
     return {status: counts[status] for status in Status}
-
-
-def _environment() -> Environment:
-    return Environment(
-        python=platform.python_version(),
-        platform=platform.platform(),
-        processor=platform.processor() or platform.machine(),
-        cores=os.cpu_count() or 1,
-        packages={name: version(name) for name in PACKAGES},
-    )

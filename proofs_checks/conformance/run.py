@@ -1,11 +1,8 @@
 """One run: list the checks that a spec implies, execute them on a target, record every one."""
 
-import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +95,7 @@ def run_check(
         target=manifest.target.name,
         spec=spec,
         variant={**manifest.variant, **manifest.target.fixed},
-        environment=_environment(),
+        environment=Environment.here(("torch", "numpy", "scipy")),
         summary=summarize(records),
         checks=records,
     )
@@ -206,13 +203,3 @@ def _passed(verdict: Verdict) -> str:
     text = f"{verdict.ratio.value:.2g} of the rounding budget"
     seen = verdict.resolution
     return f"{text}; a relative defect of {seen:.1e} would have failed" if seen is not None else text
-
-
-def _environment() -> Environment:
-    return Environment(
-        python=platform.python_version(),
-        platform=platform.platform(),
-        processor=platform.processor() or platform.machine(),
-        cores=cpu_count() or 1,
-        packages={name: version(name) for name in ("torch", "numpy", "scipy")},
-    )
