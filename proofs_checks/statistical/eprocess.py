@@ -17,7 +17,12 @@ Array = NDArray[np.float64]
 ALPHA_TOTAL = 1e-3
 
 #: How `ALPHA_TOTAL` is split: one entry per pre-registered test; the rest is reserve.
-ALPHA = {"SOFIM-noise": 1e-4}
+ALPHA = {
+    "SOFIM-noise": 1e-4,
+    "FISMO-RATE-R1": 5e-5,
+    "FISMO-RATE-R2": 5e-5,
+    "FISMO-RATE-R3": 5e-5,
+}
 
 #: Bets: fractions of the largest stake that can never ruin the gambler.
 GRID = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -166,6 +166,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "CMP-adamw-torch",
         "CMP-sgd-torch",
         "CMP-muon-torch",
+        "CMP-lbfgs-torch",
+        "ICM-kink-slopes",
     ),
     "Orthogonalisation schedules": (
         "SCHED-jordan",

@@ -14,13 +14,21 @@ from reference import (
     adafisher,
     adahessian,
     adamw,
+    bounds,
     dykaf,
     fismo,
+    isotropic_curvature,
+    kfac,
     kl_shampoo,
     kronecker,
+    lbfgs,
     mousse,
     muon,
+    natural_gradient,
+    noise,
+    nystrom_sgd,
     polar,
+    problems,
     schedules,
     sgd,
     shampoo,
@@ -60,6 +68,22 @@ CONTRACT = {
     adahessian: "AdaHessianState exact_diagonal hutchinson_diagonal init spatial_average step",
     dykaf: """DykafState init nearest_kronecker rearrangement refresh_basis stationary_factors step
         update_factors""",
+    lbfgs: "LbfgsState init step two_loop_direction",
+    nystrom_sgd: "NystromState column_count direction init sketch step two_term_direction",
+    kfac: "KfacState factors init pi_split step",
+    natural_gradient: """NaturalGradientState categorical_fisher empirical_fisher gauss_newton gaussian_fisher
+        init linear_jacobian softmax softmax_hessian step""",
+    isotropic_curvature: """Growth Moments expectation kink_slopes kinked_growth moments objective
+        optimal_spectrum optimal_update power_growth quartic_expectation sphere_rule""",
+    problems: """Problem cosine_bowl digits geman_mcclure logistic matrix_factorization quadratic
+        skewed_scalar softmax sum_of_cosines with_noise""",
+    noise: "Noise gaussian rademacher skewed_two_point student_t",
+    bounds: """AdafisherConvexRate Drift FismoRate FismoRateT6 KimOhRate NagashimaIiduka
+        SofimConvexRate SofimStronglyConvexRate Spectrum UniformBounds adafisher_convex_rate
+        algorithm_spectrum fismo_rate fismo_rate_t6 kim_oh_parameters kim_oh_rate
+        kim_oh_tuned_rate nagashima_iiduka_constant_rate nagashima_iiduka_rate
+        reconstructed_drift sharp_drift sofim_convex_rate sofim_stability_threshold
+        sofim_strongly_convex_rate step_condition theorem_spectrum uniform_bounds""",
 }
 
 
