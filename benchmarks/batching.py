@@ -1,8 +1,8 @@
 """Stacked FISMO steps of the reference against a loop of single steps.
 
-Run with ``python -m benchmarks.batching [--out FILE]``. Times are processor time of one thread, taken in turn in
-one process, so that the ratio survives a busy machine; medians over the repeats. Above 32 the time is LAPACK's
-own, and stacking saves nothing but overhead.
+Run with ``python -m benchmarks.batching [--out FILE]``. Times are processor time of one thread, taken in
+turn in one process, so that the ratio survives a busy machine; medians over the repeats. Above 32 the time is
+LAPACK's own, and stacking saves nothing but overhead.
 """
 
 import argparse
