@@ -272,6 +272,45 @@ def check(
     raise typer.Exit(PASSED if report.conforms else FAILED)
 
 
+golden = typer.Typer(help="Write and judge golden vectors: steps with known outputs, for any language.")
+app.add_typer(golden, name="golden")
+
+
+@golden.command(epilog="Example: fisherproof golden export build/golden")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory, or an earlier export.")],
+) -> None:
+    """Write inputs, outputs and rounding budgets of every step, with a README that explains the files."""
+    with _told("golden export"):
+        from proofs_checks.golden import GoldenError, export
+
+        try:
+            cases = export(folder)
+        except GoldenError as error:
+            raise _Refused(str(error)) from error
+    typer.echo(f"{cases} cases: {folder}")
+
+
+@golden.command("verify", epilog="Example: fisherproof golden verify build/golden")
+def golden_verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files are.")],
+) -> None:
+    """Judge the outputs in golden vectors, whoever produced them: error over rounding budget.
+
+    Exit status: 0 if all agree, 1 if an output is wrong or missing, 2 if the files cannot be read.
+    """
+    with _told("golden verify"):
+        from proofs_checks.golden import GoldenError, verify
+        from proofs_checks.golden.table import summary
+
+        try:
+            report = verify(folder)
+        except GoldenError as error:
+            raise _Refused(str(error)) from error
+    summary(_console(), report)
+    raise typer.Exit(PASSED if report.agrees else FAILED)
+
+
 def _scripts(report: "CheckReport") -> dict[str, Path]:
     """Write what reproduces the failures; a folder that cannot be written to does not hide the verdict."""
     from proofs_checks.report.conformance import write_scripts

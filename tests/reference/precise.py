@@ -24,6 +24,9 @@ EPSILON = mp.mpf(2) ** -52
 
 HALF = mp.mpf(1) / 2
 
+#: Rounds of the exchange, which converges quadratically, and a change at which an alternation has converged.
+EXCHANGES, STILL = 15, mp.mpf(10) ** -35
+
 
 def exact(X) -> Array:
     """The exact values of float64 numbers."""
@@ -130,7 +133,7 @@ def kim_oh_polynomial(k: int) -> list[Fraction]:
 
 
 def polar_express(lower, upper, *, steps, degree, cushion, safety=1.0) -> list:
-    """Greedy sequence of minimax polynomials; the quintic by exchange, 40 rounds."""
+    """Greedy sequence of minimax polynomials; the quintic by exchange."""
     l, u, omega, rows = mp.mpf(lower), mp.mpf(upper), mp.mpf(cushion), []
     for _ in range(steps):
         if degree == 3:
@@ -150,7 +153,7 @@ def polar_express(lower, upper, *, steps, degree, cushion, safety=1.0) -> list:
 
 def minimax_quintic(l, u) -> list:
     x1, x2 = (3 * l + u) / 4, (l + 3 * u) / 4
-    for _ in range(40):
+    for _ in range(EXCHANGES):
         nodes, signs = [l, x1, x2, u], [1, -1, 1, -1]
         A = np.array([[x, x**3, x**5, mp.mpf(s)] for x, s in zip(nodes, signs, strict=True)], dtype=object)
         a, b, c, _ = solve(A, exact(np.ones(4)))
@@ -215,16 +218,19 @@ def contraction_factor(G: Array, mu):
     return mp.tanh(mp.log(1 + coupling_bound(G) / mp.mpf(mu)) / 2)
 
 
-def fixed_point(G: Array, mu, *, damping: str, rounds: int = 150) -> tuple[Array, Array]:
+def fixed_point(G: Array, mu, *, damping: str, rounds: int = 500) -> tuple[Array, Array]:
     """Alternation from the identity; ``tr P = m``, with the algorithm's damping also ``tr Q = n``."""
     m, n = G.shape[1:]
     P, Q = eye(m), eye(n)
     for _ in range(rounds):
+        last = P
         P = _damped(G, Q, mu, damping)
         P = P * m / trace(P)
         Q = _damped(np.array([X.T for X in G], dtype=object), P, mu, damping)
         if damping == "algorithm":
             Q = Q * n / trace(Q)
+        if norm(P - last) < STILL:
+            break
     return P, Q
 
 
@@ -240,23 +246,7 @@ def fisher_lmo(G: Array, P: Array, Q: Array, radius) -> Array:
     return -mp.mpf(radius) * A @ polar_factor(A @ G @ C) @ C
 
 
-# methods: outputs of every step of a case of golden vectors
-
-
-def fismo(case) -> list[dict[str, Array]]:
-    hp = case.hp
-    beta, gamma, mu = (mp.mpf(hp[name]) for name in ("beta", "gamma", "mu"))
-    m, n = case.steps[0]["G"].shape
-    P, Q = exact(case.start.get("P0", np.eye(m))), exact(case.start.get("Q0", np.eye(n)))
-    M = exact(case.start.get("M0", np.zeros((m, n))))
-    out = []
-    for inputs in case.steps:
-        G = exact(inputs["G"])
-        P, Q = update_factors(G, P, Q, gamma, mu, hp)
-        M = beta * M + (1 - beta) * whiten(G, P, Q)
-        update = whiten(orthogonalize(M, hp["orthogonalize"]), P, Q)
-        out.append({"update": update, "P": P, "Q": Q, "M": M})
-    return out
+# stages of methods
 
 
 def update_factors(
@@ -279,91 +269,9 @@ def whiten(G: Array, P: Array, Q: Array) -> Array:
     return power(P, -HALF) @ G @ power(Q, -HALF)
 
 
-def sofim(case) -> list[dict[str, Array]]:
-    beta, rho = mp.mpf(case.hp["beta"]), mp.mpf(case.hp["rho"])
-    M, out = exact(np.zeros_like(case.steps[0]["g"])), []
-    for t, inputs in enumerate(case.steps, start=1):
-        M = beta * M + (1 - beta) * exact(inputs["g"])
-        out.append({"update": sofim_direction(M / (1 - beta**t), rho), "M": M})
-    return out
-
-
 def sofim_direction(M_hat: Array, rho) -> Array:
     """``(M_hat M_hat^T + rho I)^-1 M_hat``, by solving the system."""
     return solve(np.outer(M_hat, M_hat) + mp.mpf(rho) * eye(len(M_hat)), M_hat)
-
-
-def muon(case) -> list[dict[str, Array]]:
-    hp, beta = case.hp, mp.mpf(case.hp["beta"])
-    m, n = case.steps[0]["G"].shape
-    a = {"none": mp.mpf(1), "original": mp.sqrt(max(1, mp.mpf(m) / n))}
-    scale = a.get(hp["scale"], mp.mpf(2) / 10 * mp.sqrt(max(m, n)))
-    V, out = exact(np.zeros((m, n))), []
-    for inputs in case.steps:
-        G = exact(inputs["G"])
-        ema = hp["momentum"] == "ema"
-        V = beta * V + ((1 - beta) * G if ema else G)
-        seen = V
-        if hp["nesterov"]:
-            seen = beta * V + ((1 - beta) * G if ema else G)
-        out.append({"update": decayed(scale * orthogonalize(seen, hp["orthogonalize"]), inputs, hp), "V": V})
-    return out
-
-
-def sgd(case) -> list[dict[str, Array]]:
-    hp = case.hp
-    beta, dampening = mp.mpf(hp["momentum"]), mp.mpf(hp["dampening"])
-    v, out = exact(np.zeros_like(case.steps[0]["G"])), []
-    for t, inputs in enumerate(case.steps, start=1):
-        G = decayed(exact(inputs["G"]), inputs, hp)
-        weight = 1 - beta if hp["form"] == "ema" else (mp.mpf(1) if t == 1 else 1 - dampening)
-        v = beta * v + weight * G
-        ahead = beta * v + (weight if hp["form"] == "ema" else 1) * G
-        out.append({"update": ahead if hp["nesterov"] else v, "v": v})
-    return out
-
-
-def adamw(case) -> list[dict[str, Array]]:
-    return _adam(case, "G", 1)
-
-
-def adahessian(case) -> list[dict[str, Array]]:
-    return _adam(case, "D", mp.mpf(case.hp["power"]))
-
-
-def _adam(case, curvature: str, k) -> list[dict[str, Array]]:
-    hp = case.hp
-    beta1, beta2, epsilon = (mp.mpf(hp[name]) for name in ("beta1", "beta2", "epsilon"))
-    m = v = exact(np.zeros_like(case.steps[0]["G"]))
-    out = []
-    for t, inputs in enumerate(case.steps, start=1):
-        G, D = exact(inputs["G"]), exact(inputs[curvature])
-        m, v = beta1 * m + (1 - beta1) * G, beta2 * v + (1 - beta2) * D * D
-
-        def quotient(x, y, t=t):
-            scale = mp.sqrt(y / (1 - beta2**t)) ** k + epsilon
-            return x / (1 - beta1**t) / scale if x else x
-
-        update = np.vectorize(quotient, otypes=[object])(m, v)
-        out.append({"update": decayed(update, inputs, hp), "m": m, "v": v})
-    return out
-
-
-def adafisher(case) -> list[dict[str, Array]]:
-    hp = case.hp
-    beta, gamma, lam = (mp.mpf(hp[name]) for name in ("beta", "gamma", "lam"))
-    M, h, s, out = exact(np.zeros_like(case.steps[0]["G"])), None, None, []
-    for t, inputs in enumerate(case.steps, start=1):
-        fresh = exact(inputs["h_D"]), exact(inputs["s_D"])
-        if t == 1:
-            h, s = fresh if hp["initial"] == "first" else (x * 0 + 1 for x in fresh)
-        if t > 1 or hp["initial"] == "ones":
-            h, s = (gamma * old + (1 - gamma) * new for old, new in zip((h, s), fresh, strict=True))
-        F = np.outer(minmax(s), minmax(h)) + lam
-        M = beta * M + (1 - beta) * exact(inputs["G"])
-        update = decayed(M / F / (1 - beta**t), inputs, hp)
-        out.append({"update": update, "M": M, "h_D": h, "s_D": s})
-    return out
 
 
 def minmax(d: Array) -> Array:
@@ -407,37 +315,21 @@ def rows_out(height: int, kernel_size, stride: int, padding: int, dilation: int)
     return (height + 2 * padding - dilation * (kernel_size[0] - 1) - 1) // stride + 1
 
 
-def shampoo(case) -> list[dict[str, Array]]:
-    m, n = case.steps[0]["G"].shape
-    L, R = mp.mpf(case.hp["epsilon"]) * eye(m), mp.mpf(case.hp["epsilon"]) * eye(n)
-    exponent, out = mp.mpf(case.hp["exponent"]), []
-    for inputs in case.steps:
-        G = exact(inputs["G"])
-        L, R = L + G @ G.T, R + G.T @ G
-        update = power(L, exponent) @ G @ power(R, exponent)
-        out.append({"update": decayed(update, inputs, case.hp), "L": L, "R": R})
-    return out
-
-
 def decayed(update: Array, inputs, hp) -> Array:
     return update + mp.mpf(hp["weight_decay"]) * exact(inputs["W"]) if "W" in inputs else update
 
 
-def polynomial_case(case) -> list[dict[str, Array]]:
-    return [{"X": newton_schulz(exact(step["M"]), **case.hp)} for step in case.steps]
+def bfgs(g: Array, S: Array, Y: Array) -> Array:
+    """``H g`` with the inverse BFGS matrix formed, from ``(y^T s / y^T y) I`` of the newest pair."""
+    H = (Y[-1] @ S[-1]) / (Y[-1] @ Y[-1]) * eye(len(g))
+    for s, y in zip(S, Y, strict=True):
+        rho = 1 / (y @ s)
+        V = eye(len(g)) - rho * np.outer(y, s)
+        H = V.T @ H @ V + rho * np.outer(s, s)
+    return H @ g
 
 
-#: Outputs of every step of a golden case, by the function they check.
-METHODS = {
-    "fismo.step": fismo,
-    "sofim.step": sofim,
-    "muon.step": muon,
-    "adamw.step": adamw,
-    "sgd.step": sgd,
-    "shampoo.step": shampoo,
-    "adahessian.step": adahessian,
-    "adafisher.step": adafisher,
-    "polar.polar_factor": lambda case: [{"Q": polar_factor(exact(x["M"]))} for x in case.steps],
-    "polar.spectral_lmo": lambda case: [{"X": spectral_lmo(exact(x["G"]), **case.hp)} for x in case.steps],
-    "polar.newton_schulz": polynomial_case,
-}
+def whitening(L: Array, alpha, epsilon) -> Array:
+    """``(L k / (tr L + epsilon) + epsilon I)^(-alpha)``."""
+    epsilon = mp.mpf(epsilon)
+    return power(L * len(L) / (trace(L) + epsilon) + epsilon * eye(len(L)), -mp.mpf(alpha))
