@@ -252,7 +252,7 @@ def _with_options(
     for given, text in options.items():
         name, value = ours.get(given, given), _value(text)
         if name in spec.hyper_parameters:
-            fixed[name] = value
+            fixed[name] = _of_kind(given, value, spec.hyper_parameters[name])
         elif name in spec.options:
             allowed = spec.options[name].values
             if allowed and value not in allowed:
@@ -266,6 +266,17 @@ def _with_options(
             known = {*spec.options, *spec.sweep, *target.takes} - {"params", "self"}
             raise UsageError(f"unknown option {name!r}; {nearest(name, known)}")
     return replace(target, fixed=fixed, constants=constants), chosen
+
+
+def _of_kind(name: str, value: object, like: float) -> object:
+    """`value`, if it is True or False where the spec's own value is, a whole number, or a number."""
+    for kind, words in ((bool, "True or False"), (int, "a whole number"), (float, "a number")):
+        if isinstance(like, kind):
+            fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+            if not fits or (kind is not bool and isinstance(value, bool)):
+                raise UsageError(f"option {name} must be {words}, got {value!r}")
+            break
+    return value
 
 
 def _tried(

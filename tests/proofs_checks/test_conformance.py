@@ -256,3 +256,17 @@ def test_a_careless_file_of_expectations_is_a_usage_error(tmp_path, text, says):
     with pytest.raises(UsageError, match="expected failures") as caught:
         check(Muon, expected_failures=expectations(tmp_path, text))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "needed"),
+    [
+        ("ns_steps", "banana", "a whole number"),
+        ("ns_steps", "2.5", "a whole number"),
+        ("nesterov", "1", "True or False"),
+        ("momentum", "True", "a number"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_a_usage_error(option, value, needed):
+    with pytest.raises(UsageError, match=f"option {option} must be {needed}, got"):
+        run_check("torch.optim:Muon", "muon", options={option: value}, level="L0")
