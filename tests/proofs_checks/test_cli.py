@@ -22,7 +22,7 @@ from tests.proofs_checks.test_report import claim, everything, finding, ratio, r
 
 PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 GREETED = ("verify", "check", "claims")
-COMMANDS = (*GREETED, "schedules")
+COMMANDS = (*GREETED, "schedules", "golden export", "golden verify")
 ESCAPE = "\x1b["
 
 #: Gradient descent that claims to be Muon, and an optimizer that refuses its arguments.
