@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= build/report
 
+# Small eigenproblems spin when every library brings its own threads; one each is faster (see CONTRIBUTING.md).
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+
 .PHONY: verify test lint clean
 .DEFAULT_GOAL := verify
 

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from proofs_checks import __version__
 from proofs_checks.conformance import expected as expectations
 from proofs_checks.conformance.bench import Bench
@@ -75,7 +77,10 @@ def run_check(
     UsageError
         If the question cannot be asked as put; the text is one line.
     """
-    with warnings.catch_warnings():
+    with (
+        warnings.catch_warnings(),
+        threadpool_limits(limits=1, user_api="blas"),
+    ):  # small problems: no spinning
         warnings.simplefilter("ignore")  # what a target warns about is its own business
         manifest = plan(
             target,
