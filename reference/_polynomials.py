@@ -79,6 +79,8 @@ def scalar_map(
     Notes
     -----
     Source: an odd polynomial ``p(X X^T) X`` acts on singular values only; Kim and Oh (arXiv 2601.19156).
+    Accuracy: each step injects a few units of roundoff times the polynomial with absolute coefficients; later
+    steps amplify that by their slope.
     """
     y = array("x", x if isinstance(x, np.ndarray) else np.asarray(number("x", x)))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -108,6 +110,7 @@ def kim_oh_polynomial(k: int) -> Polynomial:
     Notes
     -----
     Source: Kim and Oh (arXiv 2601.19156), ``c_i = (2i)! / (4^i (i!)^2)``. They call the degree kappa.
+    Accuracy: every coefficient is correctly rounded.
     """
     k = integer("k", k, minimum=1)
     if k > 1022:  # |coefficient| <= sum_i binomial(i, j) < 2^(k + 1)

@@ -112,6 +112,7 @@ def init(W: Array | tuple[int, ...], *, pairing: Literal["outer", "channel"] = "
     -----
     Source: Martins Gomes et al., AdaFisher (arXiv 2405.16397 v3), Algorithm 1; as accounts report it. What
     the averages start from is open, see `initial` of `step`.
+    Accuracy: exact (zeros and ones).
     """
     outer = choice("pairing", pairing, ("outer", "channel")) == "outer"
     sizes = shape("W", W, axes=2 if outer else 1)

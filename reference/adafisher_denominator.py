@@ -105,6 +105,7 @@ def average(old: Array, new: Array, *, gamma: float = 0.8, gamma_on: Literal["ol
     Notes
     -----
     Source: Martins Gomes et al., AdaFisher (arXiv 2405.16397 v3), equation 3; as accounts report it.
+    Accuracy: each entry to a few u relative to ``|old| + |new|``.
     """
     old = vector("old", old)
     new, gamma = like("new", new, old.shape), fraction("gamma", gamma, closed=True)
@@ -145,6 +146,8 @@ def released_average(old: Array, new: Array, *, gamma: float = 0.8, axes: int = 
     Source: AtlasAnalyticsLab, AdaFisher, behaviour of the releases since 31 May 2024 as documented in the
     project's specification (section 4); written from that description, not from the code. Where infinities
     are replaced is our reading: after the normalisation there are none left, only NaN.
+    Accuracy: each entry to a few u relative to the sum of absolute terms, for `new` as given. Errors that
+    `new` already holds grow by ``max |new|`` over its range plus 1e-6.
     """
     old, gamma = vector("old", old), fraction("gamma", gamma, closed=True)
     fresh = minmax_normalize(
@@ -185,6 +188,7 @@ def denominator(
     -----
     Source: Martins Gomes et al., AdaFisher (arXiv 2405.16397 v3), preconditioner after Proposition 3.2; as
     accounts report it. ``h_D kron s_D`` with the columns of the weight stacked.
+    Accuracy: each entry to a few u relative to ``|s_j h_k| + lam``, which is F for factors of at least 0.
     """
     h_D, lam = vector("h_D", h_D), positive("lam", lam)
     outer = choice("pairing", pairing, ("outer", "channel")) == "outer"

@@ -180,6 +180,8 @@ def embedding_factors(
     -----
     Source: Martins Gomes et al., AdaFisher (arXiv 2405.16397 v3), Kronecker factors of a linear layer; that
     an embedding is one with one-hot inputs is our reading.
+    Accuracy: h_D is correctly rounded; s_D has a few units of roundoff per sample, and squares of entries
+    below 1e-154 underflow.
     """
     n, axes = (
         integer("num_embeddings", num_embeddings, minimum=1),
@@ -259,6 +261,8 @@ def normalization_factors(
     -----
     Source: Martins Gomes et al., AdaFisher (arXiv 2405.16397 v3), Proposition 3.1, and its submission; as
     accounts report them. Neither is the Fisher block of the layer: see `normalization_block`.
+    Accuracy: means of squares to about ``N T u`` relative, the scale of "submission" to ``2 N T u`` relative
+    to the squared mean of ``|h|``; squares of entries below 1e-154 underflow.
     """
     h, s = _sites(h, s)
     choice("form", form, ("v3", "submission"))
@@ -298,6 +302,8 @@ def normalization_block(h: Array, s: Array, *, parameter: Literal["scale", "shif
     -----
     Source: derived from the definition of the empirical Fisher matrix, for comparison with Martins Gomes et
     al., AdaFisher (arXiv 2405.16397 v3), Proposition 3.1.
+    Accuracy: each entry to about ``(N + 2 T) u`` relative to the same mean of the absolute terms,
+    ``E[(sum_x |h_x s_x|) (sum_y |h_y s_y|)^T]`` for the scale.
     """
     h, s = _sites(h, s)
     _samples("h", h, (-3, -2))

@@ -62,6 +62,7 @@ def init(W: Array | tuple[int, ...]) -> AdamWState:
     Notes
     -----
     Source: Kingma and Ba, "Adam" (2015), algorithm 1.
+    Accuracy: exact (zeros).
     """
     return AdamWState(zeros(W), zeros(W), 0)
 

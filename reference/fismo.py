@@ -87,6 +87,7 @@ def init(
     Notes
     -----
     Source: Xu, Yan, Zhang, FISMO (arXiv 2601.21750), Algorithm 1, inputs.
+    Accuracy: exact (identities, zeros and copies).
     """
     *batch, m, n = sizes = shape("W", W, axes=2)
     P, Q = _start("P0", P0, (*batch, m, m)), _start("Q0", Q0, (*batch, n, n))
@@ -241,6 +242,10 @@ def step(
     Notes
     -----
     Source: Xu, Yan, Zhang, FISMO (arXiv 2601.21750), Algorithm 1.
+    Accuracy: the factors as in `update_factors`. The update has a normwise error, relative to ``|A| |C|``
+    with the new roots, of order ``max(m, n) * u`` times the conditions of the factors inverted, old and new,
+    and, for "polar" at full rank, times ``(beta |M| + (1 - beta) |A| |G| |C|) / s_min`` with the old M and
+    the least singular value of the new one; for the rest see `reference.polar.orthogonalize`.
     """
     beta = fraction("beta", beta)
     G = like("G", G, matrix("state.M", state.M).shape)

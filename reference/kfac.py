@@ -57,6 +57,7 @@ def factors(a: Array, s: Array, *, bias: bool = True) -> tuple[Array, Array]:
     Notes
     -----
     Source: Martens and Grosse, K-FAC (arXiv 1503.05671), section 3.
+    Accuracy: each entry to about ``N u`` relative to the mean of ``|abar| |abar|^T``, or ``|s| |s|^T``.
     """
     a = matrix("a", a)
     s = matrix("s", s)
@@ -92,6 +93,7 @@ def pi_split(A: Array, S: Array, *, lam: float) -> tuple[Array, Array]:
     Notes
     -----
     Source: Martens and Grosse, K-FAC (arXiv 1503.05671), section 6.3, with the trace norm.
+    Accuracy: relative error of about ``(n + m) u`` for diagonals of at least 0, whose traces do not cancel.
     """
     A, S, lam = matrix("A", A), matrix("S", S), non_negative("lam", lam)
     if A.shape[:-2] != S.shape[:-2]:
@@ -144,6 +146,7 @@ def init(W: Array | tuple[int, ...]) -> KfacState:
     Notes
     -----
     Source: Martens and Grosse, K-FAC (arXiv 1503.05671), section 5.
+    Accuracy: exact (zeros).
     """
     *batch, m, n = shape("W", W, axes=2)
     return KfacState(np.zeros((*batch, n, n)), np.zeros((*batch, m, m)), 0)

@@ -116,6 +116,7 @@ def init(w: Array | tuple[int, ...], *, memory: int = 100) -> LbfgsState:
     Notes
     -----
     Source: Nocedal and Wright, "Numerical Optimization" (2006), algorithm 7.5.
+    Accuracy: exact (zeros).
     """
     *batch, d = shape("w", w, axes=1)
     pairs = (*batch, integer("memory", memory, minimum=1), d)
@@ -157,6 +158,9 @@ def step(
     Source: Nocedal and Wright, "Numerical Optimization" (2006), algorithm 7.5; first step, absolute threshold
     and what happens at a zero gradient from the source of ``torch.optim.LBFGS`` with ``max_iter=1``. Neither
     line search nor a safeguard against gradients of different batches.
+    Accuracy: the first step has entries to about ``d u`` relative, later ones are as in `two_loop_direction`
+    for the gradients as given, whose own errors grow by ``(|g| + |state.g|) / |g - state.g|``. A pair with
+    ``y^T s`` within rounding of `least_curvature` may be kept or not.
     """
     lr, least_curvature = positive("lr", lr), non_negative("least_curvature", least_curvature)
     S = matrix("state.S", state.S)

@@ -51,6 +51,7 @@ def init(W: Array | tuple[int, ...]) -> MuonState:
     Notes
     -----
     Source: Jordan et al., "Muon" (2024).
+    Accuracy: exact (zeros).
     """
     return MuonState(np.zeros(shape("W", W, axes=2)))
 
@@ -107,6 +108,9 @@ def step(
     -----
     Source: Jordan et al., "Muon" (2024), and the source of ``torch.optim.Muon`` (PyTorch 2.9 and later), from
     which "ema", its Nesterov form, "match_rms_adamw" and the default values are taken.
+    Accuracy: entries of V to a few u relative to the sum of absolute terms; the update as
+    `reference.polar.orthogonalize` states for momentum with an error of a few u times ``beta |V| + |G|``, old
+    V.
     """
     beta, weight_decay = fraction("beta", beta), non_negative("weight_decay", weight_decay)
     average = choice("momentum", momentum, ("ema", "sum")) == "ema"

@@ -64,6 +64,7 @@ def column_count(*, d: int) -> int:
     Notes
     -----
     Source: Singh, Tankaria, Yamada, Nystrom-SGD (arXiv 2110.08577), public code.
+    Accuracy: exact (integers).
     """
     return max(1, (integer("d", d, minimum=1) - 1).bit_length())
 
@@ -230,6 +231,7 @@ def init(w: Array | tuple[int, ...], *, columns: int | None = None) -> NystromSt
     Notes
     -----
     Source: Singh, Tankaria, Yamada, Nystrom-SGD (arXiv 2110.08577).
+    Accuracy: exact (zeros).
     """
     sizes = shape("w", w, axes=1)
     if columns is None:
@@ -283,6 +285,7 @@ def step(
     -----
     Source: Singh, Tankaria, Yamada, Nystrom-SGD (arXiv 2110.08577), abstract and public code. A later
     variant sets ``rho = max(c |g|^2, 1e-4)`` and backtracks; here rho and the columns are the caller's.
+    Accuracy: that of `direction` or `two_term_direction`; decay adds a few u relative to the absolute terms.
     """
     weight_decay = non_negative("weight_decay", weight_decay)
     stable = choice("form", form, ("stable", "two-term")) == "stable"

@@ -128,6 +128,7 @@ def spectral_lmo(G: Array, *, radius: float = 1.0) -> Array:
     Notes
     -----
     Source: Xu, Yan, Zhang, FISMO (arXiv 2601.21750), equation 1; von Neumann's trace inequality.
+    Accuracy: `radius` times that of `polar_factor`.
     """
     radius = non_negative("radius", radius)
     return -radius * polar_factor(matrix("G", G))
@@ -214,6 +215,9 @@ def orthogonalize(M: Array, method: str | Callable[[Array], Array] = "polar") ->
     Notes
     -----
     Source: Jordan et al., "Muon" (2024); Amsel et al. (arXiv 2505.16932), recommended settings.
+    Accuracy: that of `polar_factor` or `newton_schulz`. To first order an error dM in `M` adds up to
+    ``|dM|_F / s[-1]`` under "polar" at full rank, and ``|dM|_F / |M|_F`` times the steepest slope of the
+    composed polynomial under the iterations. A callable has its own accuracy.
     """
     M = matrix("M", M)
     if callable(method):

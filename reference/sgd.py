@@ -52,6 +52,7 @@ def init(W: Array | tuple[int, ...]) -> SgdState:
     Notes
     -----
     Source: Polyak, "Some Methods of Speeding Up the Convergence of Iteration Methods" (1964).
+    Accuracy: exact (zeros).
     """
     return SgdState(zeros(W), 0)
 
@@ -110,6 +111,8 @@ def step(
     Source: Polyak (1964); Sutskever et al., "On the importance of initialization and momentum in deep
     learning" (2013), for Nesterov's form as a momentum; dampening and its first step from the source of
     ``torch.optim.SGD``.
+    Accuracy: each entry to a few u relative to the sum of absolute terms, ``|v|``, ``|G|`` and
+    ``weight_decay |W|`` with their weights.
     """
     beta, delta = fraction("momentum", momentum), fraction("dampening", dampening, closed=True)
     weight_decay = non_negative("weight_decay", weight_decay)

@@ -70,6 +70,7 @@ def init(W: Array | tuple[int, ...], *, epsilon: float = 1e-6, order: int = 2) -
     Notes
     -----
     Source: Gupta, Koren, Singer, "Shampoo" (2018), algorithms 1 and 2.
+    Accuracy: exact (multiples of the identity).
     """
     epsilon, order = positive("epsilon", epsilon), integer("order", order, minimum=1)
     sizes = shape("W", W if isinstance(W, tuple) else array("W", W).shape, axes=order)

@@ -216,6 +216,7 @@ def init(w: Array | tuple[int, ...]) -> SofimState:
     Notes
     -----
     Source: Sen et al., SOFIM (arXiv 2403.02833), algorithm.
+    Accuracy: exact (zeros).
     """
     return SofimState(np.zeros(shape("w", w, axes=1)), 0)
 

@@ -77,10 +77,7 @@ def run_check(
     UsageError
         If the question cannot be asked as put; the text is one line.
     """
-    with (
-        warnings.catch_warnings(),
-        threadpool_limits(limits=1, user_api="blas"),
-    ):  # small problems: no spinning
+    with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):  # or small problems spin
         warnings.simplefilter("ignore")  # what a target warns about is its own business
         manifest = plan(
             target,
