@@ -105,6 +105,7 @@ def sofim_convex_rate(
     -----
     Function values and gradient norms do not increase along such a run.
     Source: derived for this project, "rates" section 5; the paper's own theorem is not known to us.
+    Accuracy: relative errors of order ``T u``.
     """
     steps, slowest = _sofim_steps(gradient_norms, eta, rho, L)
     square = non_negative("distance", distance) ** 2
@@ -138,6 +139,7 @@ def sofim_strongly_convex_rate(
     Notes
     -----
     Source: derived for this project, "rates" section 5.
+    Accuracy: relative errors of order ``T u`` over the asymptotic factor, which cancels for long steps.
     """
     steps, slowest = _sofim_steps(gradient_norms, eta, rho, L)
     gap, mu = non_negative("gap", gap), positive("mu", mu)
@@ -170,6 +172,7 @@ def sofim_stability_threshold(*, L: float, rho: float, beta: float) -> float:
     Notes
     -----
     Source: derived for this project, SOFIM, stability.
+    Accuracy: relative error of order u.
     """
     beta = fraction("beta", beta)
     return 2 * (1 + beta) / (1 - beta) * positive("rho", rho) / positive("L", L)
@@ -207,6 +210,7 @@ def adafisher_convex_rate(
     Notes
     -----
     Source: correction of Gomes et al., AdaFisher (arXiv 2405.16397), Proposition 3.3.
+    Accuracy: relative errors of order ``max(t, 1) u / factor``.
     """
     gap, mu, L, eta = non_negative("gap", gap), positive("mu", mu), positive("L", L), positive("eta", eta)
     smallest, largest = positive("smallest", smallest), positive("largest", largest)

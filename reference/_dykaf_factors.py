@@ -40,6 +40,7 @@ def rearrangement(F: Array, *, m: int, n: int) -> Array:
     Notes
     -----
     Source: Van Loan and Pitsianis, "Approximation with Kronecker Products" (1993).
+    Accuracy: exact, nothing is computed.
     """
     m, n = integer("m", m, minimum=1), integer("n", n, minimum=1)
     F = matrix("F", F)
@@ -71,6 +72,8 @@ def nearest_kronecker(G: Array) -> tuple[Array, Array]:
     Notes
     -----
     Source: DyKAF (arXiv 2511.06477), authors' code, start "kron".
+    Accuracy: normwise ``4 (99 + 16 max(m, n)) u s_1^2 / (s_1 - s_2)``, s singular values of G; ``s_1 = s_2``
+    leaves the factors undetermined.
     """
     G = matrix("G", G)
     if 0 in G.shape[-2:]:

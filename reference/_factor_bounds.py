@@ -119,6 +119,7 @@ def algorithm_spectrum(*, m: int, n: int, g: float, mu: float) -> Spectrum:
     Notes
     -----
     Source: Xu, Yan, Zhang, FISMO (arXiv 2601.21750), Lemma D.2; reconstructed constants.
+    Accuracy: relative errors of order ``u / (1 - b)``.
     """
     b = _level(m, n, g, mu)
     return Spectrum(1 / (1 - b), 1 / (1 - b), 1 + (m - 1) * b, 1 + (n - 1) * b)
@@ -149,6 +150,8 @@ def theorem_spectrum(*, m: int, n: int, s: float, mu: float) -> Spectrum:
     Notes
     -----
     Source: derived for this project, statement T3.
+    Accuracy: p and q have relative errors of order u, Lambda_P and Lambda_Q errors of order ``m u`` and ``n
+    u``.
     """
     _shape(m, n)
     s, mu = non_negative("s", s), positive("mu", mu)
@@ -184,6 +187,7 @@ def reconstructed_drift(*, m: int, n: int, g: float, mu: float, gamma: float) ->
     Notes
     -----
     Source: Xu, Yan, Zhang, FISMO (arXiv 2601.21750), Lemma D.5; reconstructed constants.
+    Accuracy: relative errors of order ``u / (1 - b)``.
     """
     spectrum = algorithm_spectrum(m=m, n=n, g=g, mu=mu)
     gamma = fraction("gamma", gamma, closed=True)
@@ -222,6 +226,8 @@ def sharp_drift(*, m: int, n: int, size: float, mu: float, gamma: float, damping
     Notes
     -----
     Source: derived for this project, statement T7.
+    Accuracy: relative errors of order u, with "algorithm" ``u / (1 - b)``, times ``p / (p - 1)`` for P and
+    ``q / (q - 1)`` for Q: a small width is a difference.
     """
     gamma = fraction("gamma", gamma, closed=True)
     if choice("damping", damping, ("algorithm", "theorem")) == "algorithm":
@@ -258,6 +264,8 @@ def uniform_bounds(
     Notes
     -----
     Source: derived for this project, averaged bound T6, a-priori constants.
+    Accuracy: p, q, d_A and d_C as for `sharp_drift` and the spectra; Lambda_P and Lambda_Q have errors of
+    order ``m u`` and ``n u``, with "algorithm" divided by ``1 - b``.
     """
     drift = sharp_drift(m=m, n=n, size=size, mu=mu, gamma=gamma, damping=damping)
     spectrum = (
@@ -293,6 +301,7 @@ def step_condition(*, m: int, n: int, g: float, mu: float) -> float:
     Notes
     -----
     Source: derived for this project, conditioning of the update.
+    Accuracy: relative error of order ``u / (1 - b)``.
     """
     spectrum = algorithm_spectrum(m=m, n=n, g=g, mu=mu)
     return math.sqrt(spectrum.Lambda_P * spectrum.Lambda_Q) * spectrum.p

@@ -55,6 +55,7 @@ def power_growth(*, exponent: float, k: float = 1.0) -> Growth:
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674), the growth condition.
+    Accuracy: values of order ``u (1 + exponent |log r|)`` relative, and so the derivatives.
     """
     p, k = number("exponent", exponent), positive("k", k)
     if p < 2:
@@ -92,6 +93,10 @@ def kinked_growth(*, at: float, low: float, high: float, width: float = 0.0) -> 
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674), the kink of Theorem 4; this instance is ours.
+    Accuracy: to a few u times the sum of absolute terms, which cancel near 0 if smoothed:
+    ``low r^2 / at + high (r + at + width)`` for the value; ``low r / at + high b`` for the slope with
+    ``b = 1 + (r + at) / width``, or 1 for a true kink; ``low / at + high b / width`` for the curvature,
+    smoothed.
     """
     at, low, high = positive("at", at), non_negative("low", low), positive("high", high)
     width = non_negative("width", width)

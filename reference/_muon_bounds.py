@@ -124,6 +124,7 @@ def kim_oh_rate(
     Notes
     -----
     Source: Kim and Oh (arXiv 2601.19156), bound before the choice of parameters; Theorem 4 is epsilon = 0.
+    Accuracy: every term has a relative error of order u.
     """
     r = integer("r", r, minimum=1)
     D, L, epsilon = non_negative("D", D), non_negative("L", L), fraction("epsilon", epsilon)
@@ -164,6 +165,7 @@ def kim_oh_parameters(*, r: int, D: float, L: float, sigma: float, batch: int, T
     Notes
     -----
     Source: Kim and Oh (arXiv 2601.19156), Theorem 1.
+    Accuracy: eta has a relative, beta an absolute error of order u.
     """
     r, batch, T = (integer(k, v, minimum=1) for k, v in (("r", r), ("batch", batch), ("T", T)))
     D, L, sigma = positive("D", D), positive("L", L), non_negative("sigma", sigma)
@@ -203,6 +205,8 @@ def kim_oh_tuned_rate(
     Notes
     -----
     Source: Kim and Oh (arXiv 2601.19156), Theorem 1.
+    Accuracy: every term has a relative error of order ``u / (1 - beta)``; where beta is small, the terms with
+    it as a factor have that error relative to themselves without the factor.
     """
     eta, beta = kim_oh_parameters(r=r, D=D, L=L, sigma=sigma, batch=batch, T=T)
     return kim_oh_rate(
@@ -266,6 +270,8 @@ def nagashima_iiduka_rate(
     Notes
     -----
     Source: Nagashima and Iiduka (arXiv 2601.19400), Theorem 3.1.
+    Accuracy: every term has a relative error of order ``T u``; the change of the gradient in addition one of
+    order ``T u`` relative to the descent, as the newest step is subtracted from its sum.
     """
     eta = vector("eta", eta)
     if eta.ndim != 1 or not ((eta >= 0).all() and (eta > 0).any()):
@@ -329,6 +335,7 @@ def nagashima_iiduka_constant_rate(
     Notes
     -----
     Source: Nagashima and Iiduka (arXiv 2601.19400), appendix, constant schedules.
+    Accuracy: every term has a relative error of order u.
     """
     nu = integer("nu", nu, minimum=1)
     D, L = non_negative("D", D), non_negative("L", L)

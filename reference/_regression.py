@@ -48,6 +48,9 @@ def logistic(X: Array, y: Array, *, ridge: float = 0.0) -> Problem:
     -----
     The Hessian of one term is at most ``x x^T / 4``, its slope at most 1.
     Source: "problems with exactly known constants", logistic regression.
+    Accuracy: with ``e = (N + d) u`` and ``r = ridge``, the value to order e times the mean of ``1 + |x_i|
+    |w|`` plus ``e r |w|^2``, the gradient to e times the mean of ``(1 + |x_i| |w|) |x_i|`` plus ``e r |w|``;
+    f_star to ``e (1 + |X|_F)`` where the minimiser is of order 1, the other constants to e relative.
     """
     X, ridge = _features(X), non_negative("ridge", ridge)
     y = like("y", y, X.shape[:1])
@@ -125,6 +128,7 @@ def softmax(X: Array, labels: Index, *, classes: int, ridge: float = 0.0, minimi
     -----
     ``diag(p) - p p^T`` has norm at most 1/2 and ``|p - e_label|`` is at most sqrt(2).
     Source: Bohning (1992) for the Hessian; "problems with exactly known constants", softmax regression.
+    Accuracy: as for `logistic`, with ``(N + d classes) u`` for e and ``|W|_F`` for ``|w|``.
     """
     X, ridge = _features(X), non_negative("ridge", ridge)
     N, d = X.shape
@@ -195,6 +199,7 @@ def digits(*, ridge: float = 0.0) -> Problem:
     Notes
     -----
     Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits" (1998), test part, as shipped.
+    Accuracy: as for `softmax`; the pixels, sixteenths, are exact.
     """
     if find_spec("sklearn") is None:
         raise ModuleNotFoundError('digits needs scikit-learn: pip install "fisherproof[test]"')

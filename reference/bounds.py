@@ -188,6 +188,7 @@ def fismo_rate(
     ``damping="algorithm"``, ``factor_scaling="none"``. Its shape is that of the paper's theorem, whose
     constants are not known to us.
     Source: Xu, Yan, Zhang, FISMO (arXiv 2601.21750), final theorem; reconstructed constants.
+    Accuracy: every term has a relative error of order ``u / (1 - b)``.
     """
     D, L, G_star = non_negative("D", D), non_negative("L", L), non_negative("G_star", G_star)
     T, eta, beta, floor = run(T, eta, beta, sigma, batch)
@@ -254,6 +255,7 @@ def fismo_rate_t6(
     -----
     Assumes exact polar factor and ``P_0 = I, Q_0 = I, M_0 = 0``; either damping.
     Source: derived for this project, averaged bound T6.
+    Accuracy: every term has a relative error of order u.
     """
     r = integer("r", r, minimum=1)
     D, L, G_f = non_negative("D", D), non_negative("L", L), non_negative("G_f", G_f)

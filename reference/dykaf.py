@@ -68,6 +68,8 @@ def refresh_basis(L: Array, U: Array) -> tuple[Array, NDArray[np.intp]]:
     Notes
     -----
     Source: DyKAF (arXiv 2511.06477), authors' code, after Vyas et al., SOAP (2024).
+    Accuracy: columns of the new basis of order ``k * u`` times the condition of L, up to their signs, which
+    the factorisation picks; without gaps between Rayleigh quotients rounding decides the order.
     """
     L = matrix("L", L)
     if L.shape[-2] != L.shape[-1]:
@@ -136,6 +138,7 @@ def init(W: Array | tuple[int, ...], *, L0: Array | None = None, R0: Array | Non
     Notes
     -----
     Source: DyKAF (arXiv 2511.06477), authors' code, start "eps".
+    Accuracy: each entry to a few u relative; given starts are copied exactly.
     """
     *batch, m, n = sizes = shape("W", W, axes=2)
     if 0 in (m, n):
@@ -199,6 +202,10 @@ def step(
     -----
     Source: DyKAF (arXiv 2511.06477), authors' code with the full second moment; that code defaults to a
     rank-one one, which is not here, and adds its weight decay after the step.
+    Accuracy: normwise, the update of order ``max(m, n) * u`` times
+    ``|M| / d * (1 + sqrt(1 - beta2) |G| / d)``, with d the least entry of ``sqrt(N) + epsilon`` and ``|M|``
+    before cancellation; ``1 - beta^k`` has a relative error of about ``u / (k (1 - beta))``. Factors and
+    bases as `update_factors` and `refresh_basis`.
     """
     beta1, beta2 = fraction("beta1", beta1), fraction("beta2", beta2)
     beta = beta2 if beta_factors is None else beta_factors

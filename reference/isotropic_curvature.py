@@ -76,7 +76,8 @@ def moments(sigma: Array) -> Moments:
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674); derived from ``E[zeta_i^4] = 3 / (n (n + 2))``.
-    Accuracy: a few n u relative, the variance as a sum of squares of deviations.
+    Accuracy: the mean of order n u relative; the variance, a sum of squares of deviations d of
+    ``a = sigma^2``, of order n u times ``sum |d| (|d| + mean) / (n (n + 2))``, plus ``(n u mean)^2``.
     """
     a = np.square(_spectrum("sigma", sigma))
     n = a.shape[-1]
@@ -108,6 +109,7 @@ def quartic_expectation(sigma: Array, *, k: float = 1.0) -> Array:
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674).
+    Accuracy: of order n u relative.
     """
     a, k = np.square(_spectrum("sigma", sigma)), positive("k", k)
     n = a.shape[-1]
@@ -142,6 +144,7 @@ def sphere_rule(*, n: int, nodes: int) -> tuple[Array, Array]:
     Source: Stroud, "Approximate Calculation of Multiple Integrals" (1971), chapter 2. The squares t are
     Dirichlet with parameters 1/2; what each takes of the rest is Beta(1/2, (n - i) / 2) and independent of
     the others, and gets a Gauss-Jacobi rule.
+    Accuracy: points and weights of order ``nodes * u``, absolute: small ones lose relative accuracy.
     """
     n, nodes = integer("n", n, minimum=1), integer("nodes", nodes, minimum=1)
     if nodes ** (n - 1) > _MOST_POINTS:
@@ -181,8 +184,8 @@ def expectation(sigma: Array, growth: Growth, *, nodes: int = 12) -> Array:
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674), its program.
-    Accuracy: exact to rounding for even powers up to ``2 (2 nodes - 1)``; geometric in `nodes` for smooth H
-    and positive singular values.
+    Accuracy: rounding is of order ``n nodes u H(max(sigma))`` for powers. The rule is exact for even powers
+    up to ``2 (2 nodes - 1)``, and its error geometric in `nodes` for smooth H and positive singular values.
     """
     sigma = _spectrum("sigma", sigma)
     t, w = sphere_rule(n=sigma.shape[-1], nodes=nodes)
@@ -216,6 +219,7 @@ def objective(sigma: Array, s: Array, growth: Growth, *, nodes: int = 12) -> Arr
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674), its program.
+    Accuracy: that of `expectation`, plus n u times ``sum |s_i sigma_i|``; the two terms may cancel.
     """
     sigma = _spectrum("sigma", sigma)
     s = like("s", s, sigma.shape)
@@ -248,7 +252,8 @@ def optimal_spectrum(s: Array, growth: Growth, *, nodes: int = 12) -> Array:
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674), its program.
-    Accuracy: rounding times the condition of the Hessian, on top of the error of the rule.
+    Accuracy: normwise of order ``n nodes u`` times the condition of the Hessian, on top of the error of the
+    rule.
     """
     s = _spectrum("s", s)
     if (s < 0).any():
@@ -287,6 +292,7 @@ def optimal_update(G: Array, growth: Growth, *, nodes: int = 12) -> Array:
     Notes
     -----
     Source: Su, isotropic curvature model (arXiv 2511.00674): the optimum has the singular vectors of G.
+    Accuracy: normwise, that of `optimal_spectrum` plus m u times the condition of the Hessian.
     """
     G = matrix("G", G)
     U, s, Vt = np.linalg.svd(G, full_matrices=False)
@@ -324,6 +330,7 @@ def kink_slopes(s: Array) -> Array:
     -----
     Source: derived from the optimality condition of the program of Su, isotropic curvature model
     (arXiv 2511.00674), with the fourth moments of the sphere; the sufficient half of its Theorem 4.
+    Accuracy: each of order n u times ``n (n + 2) |s_i| + n sum(|s|)``; large and small s cancel.
     """
     s = _spectrum("s", s)
     n = s.shape[-1]

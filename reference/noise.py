@@ -83,6 +83,7 @@ def gaussian(W: Array | tuple[int, ...], *, sigma: float) -> Noise:
     Notes
     -----
     Source: verification method "noise is added exactly, with stated variance".
+    Accuracy: a draw is scaled to order u relative; sigma is kept as given.
     """
 
     def entries(rng: np.random.Generator, sizes: tuple[int, ...], batch: int) -> Array:
@@ -115,6 +116,7 @@ def rademacher(W: Array | tuple[int, ...], *, sigma: float) -> Noise:
     Notes
     -----
     Source: verification method "noise is added exactly, with stated variance".
+    Accuracy: a draw is scaled to order u times ``sigma / sqrt(m n)``; sigma and the bound are kept as given.
     """
 
     def entries(rng: np.random.Generator, sizes: tuple[int, ...], batch: int) -> Array:
@@ -150,6 +152,8 @@ def skewed_two_point(W: Array | tuple[int, ...], *, sigma: float, odds: float = 
     Notes
     -----
     Source: verification method "noise is added exactly, with stated variance"; scalar instance of the floor.
+    Accuracy: a draw is scaled to order u times ``sigma / sqrt(m n)`` times its value plus ``2 / sqrt(odds)``;
+    the bound to u relative, sigma is kept as given.
     """
     if not number("odds", odds) >= 1:
         raise ValueError(f"odds must be at least 1, got {odds}")
@@ -188,6 +192,8 @@ def student_t(W: Array | tuple[int, ...], *, sigma: float, degrees: float = 3.0)
     -----
     The variance before scaling is ``degrees / (degrees - 2)``.
     Source: Student, "The Probable Error of a Mean" (1908).
+    Accuracy: a draw is scaled to order ``B u degrees / (degrees - 2)`` relative to the mean of the absolute
+    draws; sigma is kept as given.
     """
     excess = positive("degrees - 2", number("degrees", degrees) - 2)
 

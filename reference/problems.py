@@ -62,6 +62,8 @@ def geman_mcclure(A: Array, y: Array) -> Problem:
     -----
     ``phi''`` lies in [-1/2, 2] and ``|phi'| <= 3 sqrt(3) / 8``.
     Source: Geman and McClure (1987); constants of "problems with exactly known constants".
+    Accuracy: with ``e = (N + m n) u``, the value to order e times the mean of ``c_i = |A_i|_F |W|_F +
+    |y_i|``, the gradient to e times the mean of ``c_i |A_i|_F``, constants to e relative.
     """
     A = _stack("A", A)
     y = like("y", y, A.shape[:1])
@@ -124,6 +126,8 @@ def cosine_bowl(W: Array | tuple[int, ...], *, a: float, c: float) -> Problem:
     -----
     The second derivative ``1 + a c^2 cos(c w)`` attains both ends of its range.
     Source: "problems with exactly known constants", cosine bowl.
+    Accuracy: the value to order ``m n u`` times ``sum_ij w_ij^2 / 2 + a |c w_ij|``, the gradient to ``u L
+    |W|_F``, L relative and convexity absolute to ``u L``.
     """
     sizes = _sizes(W)
     a, c = positive("a", a), number("c", c)
@@ -168,6 +172,8 @@ def sum_of_cosines(A: Array, a: Array, phase: Array) -> Problem:
     Notes
     -----
     Source: "problems with exactly known constants", sum of cosines.
+    Accuracy: with ``e = (N + m n) u``, the value to order e times the sum of ``c_i = |a_i| (1 + |A_i|_F |W|_F
+    + |phase_i|)``, the gradient to e times the sum of ``c_i |A_i|_F``, constants to e relative.
     """
     A = _stack("A", A)
     a, phase = like("a", a, A.shape[:1]), like("phase", phase, A.shape[:1])
@@ -214,6 +220,7 @@ def skewed_scalar(*, odds: float = 3.0) -> Problem:
     Notes
     -----
     Source: scalar instance of the floor, "rates" section 2.4.
+    Accuracy: value and gradient to order u relative, the variance likewise.
     """
     plain = quadratic((1, 1), np.ones(1), np.eye(1))
     noise = skewed_two_point((1, 1), sigma=float(np.sqrt(max(odds, 0.0))), odds=odds)
@@ -245,6 +252,8 @@ def quadratic(W: Array | tuple[int, ...], spectrum: Array, basis: Array | None =
     Notes
     -----
     Source: "problems with exactly known constants", quadratics with prescribed spectrum.
+    Accuracy: the constants are exact, the value to order ``m n u L |W|_F^2``, the gradient to ``m n u L
+    |W|_F``.
     """
     sizes = _sizes(W)
     d = sizes[0] * sizes[1]
@@ -302,6 +311,8 @@ def matrix_factorization(Z: Array, *, rank: int, radius: float) -> Problem:
     radius^2 / 2``. The balanced best approximation has ``|X|_F^2 + |Y|_F^2`` equal to twice the sum of the
     first k singular values, and no other one has less.
     Source: Eckart and Young (1936) for f_star; "problems with exactly known constants".
+    Accuracy: with ``c = |W|_F^2 + |Z|_F`` and ``e = (m n + k) u``, the value to order ``e c^2``, the gradient
+    to ``e c |W|_F``; f_star to ``max(m, n) u |Z|_F^2``, the other constants to ``max(m, n) u`` relative.
     """
     Z = array("Z", Z, form="(m, n)", axes=2)
     if Z.ndim != 2:

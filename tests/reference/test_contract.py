@@ -94,7 +94,16 @@ def test_every_public_function_and_class_says_where_it_comes_from(module, name):
     assert "/" not in re.search(r"^Source: (.*)", doc, re.MULTILINE).group(1).split("arXiv")[0]
 
 
-@pytest.mark.parametrize(("module", "name"), [case for case in CODE if inspect.isfunction(getattr(*case))])
+FUNCTIONS = [case for case in CODE if inspect.isfunction(getattr(*case))]
+
+
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS)
+def test_every_public_function_says_how_accurate_it_is(module, name):
+    notes = (inspect.getdoc(getattr(module, name)) or "").partition("\nNotes\n-----\n")[2]
+    assert re.search(r"^Accuracy: \S", notes, re.MULTILINE), f"{name} has no Accuracy entry in its Notes"
+
+
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS)
 def test_every_parameter_and_error_is_documented(module, name):
     function = getattr(module, name)
     doc = inspect.getdoc(function)

@@ -6,6 +6,7 @@ new public function without a check turns them red.
 
 import importlib
 import inspect
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,14 @@ from proofs_checks.golden.functions import FUNCTIONS
 from proofs_checks.inputs import MATRICES
 from proofs_checks.ratios import EXPLICIT_BUDGET, Ratio, worst
 from reference import polar
-from tests.reference import precise, precision_checks_curvature, precision_checks_layers
+from tests.reference import (
+    precise,
+    precision_checks_curvature,
+    precision_checks_geometry,
+    precision_checks_layers,
+    precision_checks_problems,
+    precision_checks_rates,
+)
 from tests.reference.cases import U64, check
 from tests.reference.precise import exact
 from tests.reference.precise_methods import METHODS
@@ -27,7 +35,13 @@ from tests.reference.precision_checks import CHECKS, apart, entries, polar_budge
 from tests.strategies import seeds
 
 #: Importing a topic declares its checks.
-TOPICS = (precision_checks_curvature, precision_checks_layers)
+TOPICS = (
+    precision_checks_curvature,
+    precision_checks_geometry,
+    precision_checks_layers,
+    precision_checks_problems,
+    precision_checks_rates,
+)
 
 #: Entries of the largest named matrix for which 50 digits are quick.
 MOST = 64
@@ -108,11 +122,13 @@ EXEMPT = {
             "adafisher": "AdaFisherState",
             "adahessian": "AdaHessianState",
             "adamw": "AdamWState",
+            "dykaf": "DykafState",
             "fismo": "FismoState",
             "kfac": "KfacState",
             "kl_shampoo": "KlShampooState",
             "lbfgs": "LbfgsState",
             "mousse": "MousseState",
+            "natural_gradient": "NaturalGradientState",
             "nystrom_sgd": "NystromState",
             "muon": "MuonState",
             "sgd": "SgdState",
@@ -121,7 +137,30 @@ EXEMPT = {
         }.items()
     },
     "adafisher.NormalizationFactors": "a tuple of results",
+    "isotropic_curvature.Growth": "a tuple of functions, checked where they are made",
+    "isotropic_curvature.Moments": "a tuple of results",
     "nystrom_sgd.column_count": "an integer",
+    **{
+        f"bounds.{terms}": "a tuple of results"
+        for terms in (
+            "AdafisherConvexRate",
+            "Drift",
+            "FismoRate",
+            "FismoRateT6",
+            "KimOhRate",
+            "NagashimaIiduka",
+            "SofimConvexRate",
+            "SofimStronglyConvexRate",
+            "Spectrum",
+            "UniformBounds",
+        )
+    },
+    "noise.Noise": "its draws are checked, scaled, with the models that make them",
+    "problems.Problem": "a record; its functions are checked with the problems that make one",
+    "problems.digits": "loads data for softmax, which is checked; 1797 x 64 are too many for 50 digits",
+    "schedules.Schedule": "a record of published tables, which are certified in ball arithmetic",
+    "schedules.odd_polynomial": "a selection of coefficients: nothing is computed",
+    "schedules.with_steps": "a selection of steps: nothing is computed",
     **{
         f"{module}.init": "zeros, ones and identities: nothing is computed"
         for module in (
@@ -134,6 +173,7 @@ EXEMPT = {
             "lbfgs",
             "mousse",
             "muon",
+            "natural_gradient",
             "nystrom_sgd",
             "sgd",
             "shampoo",
@@ -146,13 +186,6 @@ EXEMPT = {
 ELSEWHERE = {
     "adafisher_denominator": "public through adafisher, checked there",
     "adafisher_factors": "public through adafisher, checked there",
-    "bounds": "right-hand sides of theorems: a few roundings each; own tests",
-    "dykaf": "own tests only",
-    "isotropic_curvature": "own tests only",
-    "natural_gradient": "own tests only",
-    "noise": "random draws",
-    "problems": "objectives with known gradients, own tests",
-    "schedules": "tables of coefficients, certified with ball arithmetic",
 }
 
 HOME = Path(reference.__file__).parent
@@ -199,8 +232,14 @@ def test_a_relative_error_of_a_billionth_turns_the_check_red(name, monkeypatch):
 
 
 def tilted(result):
-    """A result with a relative error of 2^-30, in tuples in every entry."""
+    """A result with a relative error of 2^-30, in tuples and records in every entry."""
     if isinstance(result, tuple):
         moved = [tilted(x) for x in result]
         return type(result)(*moved) if hasattr(result, "_fields") else tuple(moved)
-    return result if isinstance(result, int) else result * (1 + 2.0**-30)
+    if is_dataclass(result):
+        return replace(
+            result, **{field.name: tilted(getattr(result, field.name)) for field in fields(result)}
+        )
+    if callable(result):
+        return lambda *given: tilted(result(*given))
+    return result if isinstance(result, int | str | None) else result * (1 + 2.0**-30)

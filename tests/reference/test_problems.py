@@ -306,7 +306,6 @@ def test_the_golden_constants_of_geman_mcclure_are_those_of_its_loss():
 
 
 def test_digits_are_a_softmax_regression_with_the_loss_log_10_at_zero():
-    pytest.importorskip("sklearn")
     problem = digits()
     W = np.zeros(problem.shape)
     assert problem.shape == (64, 10)
