@@ -135,7 +135,7 @@ def _recorded(results: "VerifyResults", console: "Console") -> bool:
     from proofs_checks.ledger import record
 
     try:
-        console.print(f"Recorded: {record(results)}", soft_wrap=True)
+        console.print(f"Recorded: {record(results)}; the ledger now holds these statuses.", soft_wrap=True)
     except ValueError as error:
         _say(f"fisherproof verify: not recorded: {error}")
         return False
