@@ -8,13 +8,22 @@ interrupted. Whatever is slow to import is imported by the command that needs it
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from proofs_checks.terminal import (
+    FAILED,
+    PASSED,
+    Refused,
+    make_console,
+    pairs,
+    progress_bar,
+    say,
+    told,
+    writable,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +32,6 @@ if TYPE_CHECKING:
     from proofs_checks.results import VerifyResults
 
 __all__ = ["app", "main"]
-
-PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 #: Where `check` writes the scripts that reproduce failures, below the current directory.
 FAILURES = Path("fisherproof-failures")
@@ -99,14 +106,14 @@ def verify(
     Exit status: 0 if every status equals the recorded one and every comparison passes, 1 if not, 2 for a
     usage error.
     """
-    with _told("verify"):
-        _writable(out)
+    with told("verify"):
+        writable(out)
         results = _verify(tier=tier, device=device, claims=claims)
         from proofs_checks.report import write_report
         from proofs_checks.report.terminal import run_summary
         from proofs_checks.verify import write_results
 
-        console = _console()
+        console = make_console()
         run_summary(console, results)
         write_results(results, out)
         console.print(f"Report: {write_report(results, out)}", soft_wrap=True)
@@ -119,7 +126,7 @@ def _verify(*, tier: str, device: str, claims: str) -> "VerifyResults":
     from proofs_checks.report.terminal import claim_line, twin_line
     from proofs_checks.verify import run_verify
 
-    with _progress() as (lines, progress):
+    with progress_bar() as (lines, progress):
         return run_verify(
             tier,
             claims,
@@ -137,7 +144,7 @@ def _recorded(results: "VerifyResults", console: "Console") -> bool:
     try:
         console.print(f"Recorded: {record(results)}; the ledger now holds these statuses.", soft_wrap=True)
     except ValueError as error:
-        _say(f"fisherproof verify: not recorded: {error}")
+        say(f"fisherproof verify: not recorded: {error}")
         return False
     return all(twin.worst.passed for twin in results.twins)
 
@@ -150,7 +157,7 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the ledger with the recorded statuses, or one claim with its source, assumptions and evidence."""
-    with _told("claims"):
+    with told("claims"):
         from proofs_checks.ledger import get_claim, load_assumptions, load_claims, load_recorded
         from proofs_checks.report.terminal import claim_details, ledger_lines
 
@@ -165,10 +172,10 @@ def claims(
         elif id:
             instead = ledger.get(chosen[id].replaced_by or "")
             claim_details(
-                _console(), chosen[id], statuses[id], assumptions=load_assumptions(), instead=instead
+                make_console(), chosen[id], statuses[id], assumptions=load_assumptions(), instead=instead
             )
         else:
-            ledger_lines(_console(), chosen, statuses)
+            ledger_lines(make_console(), chosen, statuses)
 
 
 @app.command(epilog='Example: fisherproof schedules --coefficients "3.4445,-4.775,2.0315; 2,-1.5,0.5"')
@@ -189,21 +196,21 @@ def schedules(
 
     Exit status: 0 if every figure is certified, 1 if one is not, 2 for a usage error.
     """
-    with _told("schedules"):
+    with told("schedules"):
         from proofs_checks.schedules import certificates, choose, details, document, table
 
         try:
             found = certificates(choose(name, coefficients, interval))
         except ValueError as error:
-            raise _Refused(str(error)) from error
+            raise Refused(str(error)) from error
         single = bool(name or coefficients)
         if as_json:
             documents = [document(entry) for entry in found]
             typer.echo(json.dumps(documents[0] if single else documents, indent=1))
         elif single:
-            details(_console(), found[0])
+            details(make_console(), found[0])
         else:
-            table(_console(), found)
+            table(make_console(), found)
     raise typer.Exit(PASSED if all(entry.narrow for entry in found) else FAILED)
 
 
@@ -242,18 +249,18 @@ def check(
 
     Exit status: 0 if it conforms, 1 if not, 2 for a usage error.
     """
-    console = _console()
+    console = make_console()
     console.print(f"fisherproof {_version()}: checking {target} against spec {spec}", soft_wrap=True)
-    with _told("check"):
-        options, renames = _pairs("--option", option), _pairs("--rename", rename)
+    with told("check"):
+        options, renames = pairs("--option", option), pairs("--rename", rename)
         if json_file:
-            _writable(json_file.parent)
+            writable(json_file.parent)
         from proofs_checks.conformance import run_check
         from proofs_checks.report.conformance import check_summary
 
         # Only now, so that no module of the caller's stands in for one of ours.
         sys.path.insert(0, os.getcwd())
-        with _progress() as (_, progress):
+        with progress_bar() as (_, progress):
             report = run_check(
                 target,
                 spec,
@@ -281,13 +288,13 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory, or an earlier export.")],
 ) -> None:
     """Write inputs, outputs and rounding budgets of every step, with a README that explains the files."""
-    with _told("golden export"):
+    with told("golden export"):
         from proofs_checks.golden import GoldenError, export
 
         try:
             cases = export(folder)
         except GoldenError as error:
-            raise _Refused(str(error)) from error
+            raise Refused(str(error)) from error
     typer.echo(f"{cases} cases: {folder}")
 
 
@@ -299,15 +306,15 @@ def golden_verify(
 
     Exit status: 0 if all agree, 1 if an output is wrong or missing, 2 if the files cannot be read.
     """
-    with _told("golden verify"):
+    with told("golden verify"):
         from proofs_checks.golden import GoldenError, verify
         from proofs_checks.golden.table import summary
 
         try:
             report = verify(folder)
         except GoldenError as error:
-            raise _Refused(str(error)) from error
-    summary(_console(), report)
+            raise Refused(str(error)) from error
+    summary(make_console(), report)
     raise typer.Exit(PASSED if report.agrees else FAILED)
 
 
@@ -318,91 +325,8 @@ def _scripts(report: "CheckReport") -> dict[str, Path]:
     try:
         return write_scripts(report, FAILURES)
     except OSError as error:
-        _say(f"fisherproof check: scripts not written: {error}")
+        say(f"fisherproof check: scripts not written: {error}")
         return {}
-
-
-@contextmanager
-def _progress() -> Iterator[tuple["Console", Callable[[int, int, str], None]]]:
-    """Where to print lines meanwhile, and a callback ``(done, total, label)`` that moves a bar on stderr.
-
-    Without a terminal there is no bar. Where bar and lines share a terminal, the lines go above the bar.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    stdout, stderr = _console(), _console(stderr=True)
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        lines = stderr if stdout.is_terminal and stderr.is_terminal else stdout
-        yield (
-            lines,
-            lambda done, total, label: bar.update(task, completed=done, total=total, description=label),
-        )
-
-
-@contextmanager
-def _told(command: str) -> Iterator[None]:
-    """Turn what the caller got wrong, and an interruption, into one line on stderr and an exit code."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        _say(f"fisherproof {command}: interrupted")
-        raise typer.Exit(INTERRUPTED) from error
-    except _usage_errors() as error:
-        _say(f"fisherproof {command}: {' '.join(str(error).split())}")
-        raise typer.Exit(USAGE) from error
-
-
-class _Refused(Exception):
-    """An argument that this module itself cannot honour."""
-
-
-def _usage_errors() -> tuple[type[Exception], ...]:
-    """What the modules below raise when a question cannot be asked; only imported ones can have raised."""
-    homes = {
-        "proofs_checks.conformance.errors": "UsageError",
-        "proofs_checks.ledger.schema": "LedgerError",
-        "proofs_checks.verify": "UsageError",
-    }
-    loaded = [getattr(sys.modules[home], name) for home, name in homes.items() if home in sys.modules]
-    return _Refused, *loaded
-
-
-def _pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
-    """``K=V`` arguments as a mapping."""
-    pairs = {}
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise _Refused(f"{flag} must be NAME=VALUE, got {text!r}")
-        pairs[name] = value
-    return pairs
-
-
-def _writable(folder: Path) -> None:
-    """Make `folder` and try to write into it, so that a long run does not end with its results lost."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _Refused(f"cannot write into {str(folder)!r}: {error.strerror or error}") from error
-
-
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False)
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def _version() -> str:
