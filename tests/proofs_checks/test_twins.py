@@ -1,7 +1,6 @@
 """The torch twins agree with the reference, and a planted fault in any of them is seen."""
 
 import inspect
-import os
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ import torch_impl.sofim
 from proofs_checks import twins
 from proofs_checks.inputs import from_spectrum
 from proofs_checks.twins import TWINS, compare_twin, compare_twins, twin_count
+from tests.gpu import demand_cuda
 
 BY_NAME = {twin.name: twin for twin in TWINS}
 MODULES = ("polar", "kronecker", "fismo", "sofim", "muon")
@@ -34,12 +34,8 @@ def few(monkeypatch):
 
 @pytest.fixture
 def cuda():
-    """The GPU; without one the test is skipped, or fails where one is required."""
-    if not torch.cuda.is_available():
-        if os.environ.get("FISHERPROOF_REQUIRE_GPU") == "1":
-            pytest.fail("FISHERPROOF_REQUIRE_GPU is 1, but torch finds no CUDA device")
-        pytest.skip("needs a CUDA device")
-    return "cuda"
+    """The GPU, by name."""
+    return demand_cuda().type
 
 
 @pytest.mark.parametrize(("name", "dtype"), [(twin.name, dtype) for twin in TWINS for dtype in twin.dtypes])
