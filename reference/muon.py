@@ -11,6 +11,7 @@ import numpy as np
 
 from reference import polar
 from reference._arguments import Array, choice, fraction, like, matrix, non_negative, shape
+from reference._moments import with_weight_decay
 
 __all__ = ["MuonState", "init", "step"]
 
@@ -118,11 +119,7 @@ def step(
     V = beta * state.V + ((1 - beta) * G if average else G)
     ahead = G + beta * (V - G if average else V)
     update = _shape_scale(scale, *G.shape[-2:]) * polar.orthogonalize(ahead if nesterov else V, orthogonalize)
-    if W is not None:
-        W = like("W", W, G.shape)
-        update = update + weight_decay * W
-    elif weight_decay > 0:
-        raise ValueError(f"W must be given when weight_decay is above 0, got None and {weight_decay}")
+    update = with_weight_decay(update, W, weight_decay)
     return update, MuonState(V)
 
 

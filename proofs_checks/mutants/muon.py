@@ -14,7 +14,7 @@ _AVERAGED = "V = beta * state.V + ((1 - beta) * G if average else G)"
 _SEEN = "polar.orthogonalize(ahead if nesterov else V, orthogonalize)"
 _RETURN = "return update, MuonState(V)"
 _SCALED = 'return sqrt(max(1.0, m / n)) if scale == "original" else 0.2 * sqrt(max(m, n))'
-_DECAYED = "update = update + weight_decay * W"
+_DECAYED = "with_weight_decay(update, W, weight_decay)"
 
 
 def _reference(name: str, old: str, new: str, equation: str, description: str) -> Mutant:
@@ -119,23 +119,27 @@ REFERENCE_FAULTS = (
     ),
     _reference("scale-missing", _SCALED, "return 1.0", _SCALE, "no shape factor"),
     _reference("scale-swapped", _SCALED, _SCALED.replace("==", "!="), _SCALE, "the other shape factor"),
-    _reference("decay-missing", _DECAYED, "update = update + 0.0 * W", _DECAY, "no weight decay"),
-    _reference("decay-sign", _DECAYED, "update = update - weight_decay * W", _DECAY, "weights grow"),
+    _reference("decay-missing", _DECAYED, "with_weight_decay(update, W, 0.0)", _DECAY, "no weight decay"),
+    _reference("decay-sign", _DECAYED, "with_weight_decay(update, W, -weight_decay)", _DECAY, "weights grow"),
     _reference(
-        "decay-halved", _DECAYED, "update = update + 0.5 * weight_decay * W", _DECAY, "half the weight decay"
+        "decay-halved",
+        _DECAYED,
+        "with_weight_decay(update, W, 0.5 * weight_decay)",
+        _DECAY,
+        "half the weight decay",
     ),
     # The update does not know lr; the conformance checks run with lr = 1/2, which is written out here.
     _reference(
         "decay-without-lr",
         _DECAYED,
-        "update = update + weight_decay / 0.5 * W",
+        "with_weight_decay(update, W, weight_decay / 0.5)",
         _DECAY,
         "decay not multiplied by lr",
     ),
     _reference(
         "decay-after",
         _DECAYED,
-        "update = update + weight_decay * (W - 0.5 * update)",
+        "with_weight_decay(update, None if W is None else W - 0.5 * update, weight_decay)",
         _DECAY,
         "decay applied after the step",
     ),
