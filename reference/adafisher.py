@@ -25,6 +25,7 @@ from reference._arguments import (
     shape,
     vector,
 )
+from reference.adafisher_convolution import conv2d_factors, convolution_factors
 from reference.adafisher_denominator import (
     RELEASED_EPSILON,
     average,
@@ -35,7 +36,6 @@ from reference.adafisher_denominator import (
 )
 from reference.adafisher_factors import (
     NormalizationFactors,
-    conv2d_factors,
     embedding_factors,
     linear_factors,
     normalization_block,
@@ -48,6 +48,7 @@ __all__ = [
     "NormalizationFactors",
     "average",
     "conv2d_factors",
+    "convolution_factors",
     "denominator",
     "embedding_factors",
     "init",

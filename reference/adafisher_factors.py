@@ -10,18 +10,16 @@ averaged over N samples is smaller by N and gives ``s_D / N^2``, which min-max n
 if its epsilon is 0 or relative, and only then.
 """
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from reference._arguments import Array, array, choice, finite_result, integer, like
+from reference._layer_means import mean_square, row_form, samples, with_bias
 
 __all__ = [
     "NormalizationFactors",
-    "conv2d_factors",
     "embedding_factors",
     "linear_factors",
     "normalization_block",
@@ -62,90 +60,12 @@ def linear_factors(h: Array, s: Array, *, bias: bool = True, sample_axes: int = 
     Accuracy: a few units of roundoff per sample; squares of entries below 1e-154 underflow.
     """
     axes = integer("sample_axes", sample_axes, minimum=1)
-    h = array("h", h, form=_rows(axes, "n"), axes=axes + 1)
-    s = array("s", s, form=_rows(axes, "m"), axes=axes + 1)
+    h = array("h", h, form=row_form(axes, "n"), axes=axes + 1)
+    s = array("s", s, form=row_form(axes, "m"), axes=axes + 1)
     if s.shape[:-1] != h.shape[:-1]:
         raise ValueError(f"s must have the shape {h.shape[:-1]} before its last axis, got {s.shape[:-1]}")
     over = tuple(range(-1 - axes, -1))
-    return _with_bias(_mean_square("h", h, over), bias), _mean_square("s", s, over)
-
-
-def conv2d_factors(
-    x: Array,
-    s: Array,
-    *,
-    kernel_size: int | tuple[int, int],
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
-    groups: int = 1,
-    bias: bool = True,
-) -> tuple[Array, Array]:
-    """``h_D`` and ``s_D`` of a 2-D convolution: mean squares over the batch and the output sites.
-
-    The input of a site is the patch that the layer multiplies there, zeros of the padding included, its
-    entries in the order (channel, row, column) of the flattened weight. The other choice in use, a factor
-    such as one over the patch size, cancels in min-max normalisation.
-
-    Parameters
-    ----------
-    x : (..., N, C, height, width) float64
-        Inputs of the layer. Not modified.
-    s : (..., N, m, height_out, width_out) float64
-        Gradients at its output. Not modified.
-    kernel_size, stride, padding, dilation : int or (int, int)
-        As in ``torch.nn.Conv2d``, rows first; at least 1, `padding` at least 0. Padding is with zeros.
-    groups : int
-        Divides C and m; output group i sees channel group i only.
-    bias : bool
-        Whether the layer has one.
-
-    Returns
-    -------
-    h_D : (..., k) float64
-        ``k = C / groups * kernel height * kernel width``, plus 1 with bias. With ``groups > 1`` the shape is
-        (..., groups, k): a grouped convolution is so many convolutions side by side.
-    s_D : (..., m) float64
-        With ``groups > 1``, (..., groups, m / groups).
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of order, there is no sample or no output site, or a square overflows.
-
-    Notes
-    -----
-    Source: Martins Gomes et al., AdaFisher (arXiv 2405.16397 v3), Kronecker factors; the patch and the means
-    are our reading of accounts. Groups are not mentioned there and are our extension: whether one min-max
-    normalisation runs over a group or over the layer is the argument `factor_axes` of `step`.
-    Accuracy: a few units of roundoff per sample and site; squares of entries below 1e-154 underflow.
-    """
-    x = array("x", x, form="(..., N, C, height, width)", axes=4)
-    kernel, strides = _pair("kernel_size", kernel_size), _pair("stride", stride)
-    pads, spread = _pair("padding", padding, minimum=0), _pair("dilation", dilation)
-    groups, channels = integer("groups", groups, minimum=1), x.shape[-3]
-    if channels % groups:
-        raise ValueError(f"groups must divide the {channels} channels of x, got {groups}")
-    span = [d * (k - 1) + 1 for k, d in zip(kernel, spread, strict=True)]
-    padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(p, p) for p in pads])
-    if any(p < size for p, size in zip(padded.shape[-2:], span, strict=True)):
-        raise ValueError(
-            f"kernel_size must fit: it spans {span[0]} x {span[1]}, got {padded.shape[-2:]} to slide over"
-        )
-    windows = sliding_window_view(padded, tuple(span), axis=(-2, -1))
-    patches = windows[..., :: strides[0], :: strides[1], :: spread[0], :: spread[1]]
-    sites = patches.shape[-4:-2]
-    s = array("s", s, form="(..., N, m, height_out, width_out)", axes=4)
-    outputs = s.shape[-3]
-    like("s", s, (*x.shape[:-3], outputs, *sites))
-    if outputs % groups:
-        raise ValueError(f"groups must divide the {outputs} outputs of s, got {groups}")
-    h_D = _mean_square("x", patches, (-6, -4, -3))  # (..., C, kernel height, kernel width)
-    s_D = _mean_square("s", s, (-4, -2, -1))
-    split = (groups,) if groups > 1 else ()
-    entries = channels // groups * kernel[0] * kernel[1]
-    h_D = h_D.reshape(*x.shape[:-4], *split, entries)
-    return _with_bias(h_D, bias), s_D.reshape(*x.shape[:-4], *split, outputs // groups)
+    return with_bias(mean_square("h", h, over), bias), mean_square("s", s, over)
 
 
 def embedding_factors(
@@ -191,15 +111,15 @@ def embedding_factors(
         raise TypeError(f"indices must be an integer array of shape (..., N), got {type(indices).__name__}")
     if not np.issubdtype(indices.dtype, np.integer) or indices.ndim < axes:
         got = f"{indices.dtype} of shape {indices.shape}"
-        raise ValueError(f"indices must be integers of shape {_rows(axes, '')}, got {got}")
+        raise ValueError(f"indices must be integers of shape {row_form(axes, '')}, got {got}")
     if indices.size and (indices.min() < 0 or indices.max() >= n):
         raise ValueError(
             f"indices must lie from 0 to {n - 1}, got values from {indices.min()} to {indices.max()}"
         )
-    s = array("s", s, form=_rows(axes, "m"), axes=axes + 1)
+    s = array("s", s, form=row_form(axes, "m"), axes=axes + 1)
     if s.shape[:-1] != indices.shape:
         raise ValueError(f"s must have the shape {indices.shape} before its last axis, got {s.shape[:-1]}")
-    s_D = _mean_square("s", s, tuple(range(-1 - axes, -1)))
+    s_D = mean_square("s", s, tuple(range(-1 - axes, -1)))
     problems = indices.shape[: indices.ndim - axes]
     rows = indices.reshape(int(np.prod(problems)), -1)
     counts = np.zeros((len(rows), n))
@@ -267,12 +187,12 @@ def normalization_factors(
     h, s = _sites(h, s)
     choice("form", form, ("v3", "submission"))
     if form == "v3":
-        scale = _mean_square("h", h, (-3, -2))
+        scale = mean_square("h", h, (-3, -2))
     else:
-        _samples("h", h, (-3, -2))
+        samples("h", h, (-3, -2))
         with np.errstate(over="ignore"):
             scale = finite_result("h", np.square(h.mean(axis=(-3, -2))), "have squares in range")
-    return NormalizationFactors(scale, np.ones_like(scale), _mean_square("s", s, (-3, -2)))
+    return NormalizationFactors(scale, np.ones_like(scale), mean_square("s", s, (-3, -2)))
 
 
 def normalization_block(h: Array, s: Array, *, parameter: Literal["scale", "shift"] = "scale") -> Array:
@@ -306,7 +226,7 @@ def normalization_block(h: Array, s: Array, *, parameter: Literal["scale", "shif
     ``E[(sum_x |h_x s_x|) (sum_y |h_y s_y|)^T]`` for the scale.
     """
     h, s = _sites(h, s)
-    _samples("h", h, (-3, -2))
+    samples("h", h, (-3, -2))
     choice("parameter", parameter, ("scale", "shift"))
     with np.errstate(over="ignore", invalid="ignore"):
         gradient = (h * s if parameter == "scale" else s).sum(axis=-2)
@@ -314,37 +234,6 @@ def normalization_block(h: Array, s: Array, *, parameter: Literal["scale", "shif
     return finite_result("h", F, "have products with s in range")
 
 
-def _rows(axes: int, last: str) -> str:
-    """The form of an array with `axes` sample axes, for messages."""
-    names = ["N", "T", *(f"T{k}" for k in range(2, axes))][:axes]
-    return f"(..., {', '.join([*names, *filter(None, [last])])})"
-
-
 def _sites(h: Array, s: Array) -> tuple[Array, Array]:
     h = array("h", h, form="(..., N, T, c)", axes=3)
     return h, like("s", s, h.shape)
-
-
-def _samples(name: str, X: Array, over: tuple[int, ...]) -> None:
-    if any(X.shape[axis] == 0 for axis in over):
-        raise ValueError(f"{name} must hold at least one sample and one site, got shape {X.shape}")
-
-
-def _mean_square(name: str, X: Array, over: tuple[int, ...]) -> Array:
-    """Mean of ``X^2`` over axes that must not be empty."""
-    _samples(name, X, over)
-    with np.errstate(over="ignore"):
-        return finite_result(name, np.square(X).mean(axis=over), "have squares in range")
-
-
-def _with_bias(h_D: Array, bias: bool) -> Array:
-    return np.concatenate([h_D, np.ones((*h_D.shape[:-1], 1))], axis=-1) if bias else h_D
-
-
-def _pair(name: str, value: int | Sequence[int], *, minimum: int = 1) -> tuple[int, int]:
-    """Two integers at least `minimum`, from one or two."""
-    values = value if isinstance(value, tuple) else (value, value)
-    if len(values) != 2:
-        raise ValueError(f"{name} must be one integer or two, got {len(values)}")
-    first, second = (integer(name, v, minimum=minimum) for v in values)
-    return first, second

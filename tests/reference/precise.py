@@ -7,6 +7,7 @@ from powers. No batches, no checks of arguments. Symbols as in `reference`.
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import product
 from math import comb
 from typing import Any
 
@@ -284,35 +285,33 @@ def mean_square(X: Array) -> Array:
 
 
 def patches(x: Array, *, kernel_size, stride: int, padding: int, dilation: int, groups: int) -> list[Array]:
-    """What a convolution multiplies at every site: per group a matrix (samples and sites, entries)."""
-    N, C, height, width = x.shape
-    rows, columns = (
-        rows_out(height, kernel_size, stride, padding, dilation),
-        rows_out(width, kernel_size[::-1], stride, padding, dilation),
-    )
+    """What a convolution multiplies at every site: per group a matrix (samples and sites, entries).
+
+    One spatial axis for each entry of `kernel_size`, the last ones of x (N, C, *spatial).
+    """
+    N, C, *spatial = x.shape
+    counts = sites(spatial, kernel_size, stride, padding, dilation)
     zero, out = mp.mpf(0), []
     for group in range(groups):
         channels = range(group * C // groups, (group + 1) * C // groups)
         lines = []
-        for k in range(N):
-            for i in range(rows):
-                for j in range(columns):
-                    line = []
-                    for c in channels:
-                        for a in range(kernel_size[0]):
-                            for b in range(kernel_size[1]):
-                                y = i * stride + a * dilation - padding
-                                z = j * stride + b * dilation - padding
-                                inside = 0 <= y < height and 0 <= z < width
-                                line.append(x[k, c, y, z] if inside else zero)
-                    lines.append(line)
+        for k, site in product(range(N), product(*map(range, counts))):
+            line = []
+            for c, offset in product(channels, product(*map(range, kernel_size))):
+                at = [i * stride + a * dilation - padding for i, a in zip(site, offset, strict=True)]
+                inside = all(0 <= i < size for i, size in zip(at, spatial, strict=True))
+                line.append(x[(k, c, *at)] if inside else zero)
+            lines.append(line)
         out.append(np.array(lines, dtype=object))
     return out
 
 
-def rows_out(height: int, kernel_size, stride: int, padding: int, dilation: int) -> int:
-    """How many rows of sites a convolution has."""
-    return (height + 2 * padding - dilation * (kernel_size[0] - 1) - 1) // stride + 1
+def sites(spatial, kernel_size, stride: int, padding: int, dilation: int) -> tuple[int, ...]:
+    """How many sites a convolution has along each spatial axis."""
+    return tuple(
+        (size + 2 * padding - dilation * (k - 1) - 1) // stride + 1
+        for size, k in zip(spatial, kernel_size, strict=True)
+    )
 
 
 def decayed(update: Array, inputs, hp) -> Array:

@@ -34,15 +34,29 @@ def layer_factors(rng: Rng) -> list[Ratio]:
 
 
 @checks("adafisher.conv2d_factors")
-def convolution_factors(rng: Rng) -> list[Ratio]:
-    groups, kernel, pads = int(rng.integers(1, 3)), (2, 1), int(rng.integers(0, 2))
+def planar_convolution(rng: Rng) -> list[Ratio]:
+    return _convolution(adafisher.conv2d_factors, (2, 1), rng)
+
+
+@checks("adafisher.convolution_factors")
+def convolution(rng: Rng) -> list[Ratio]:
+    """In one, two and three dimensions."""
+    return [
+        ratio
+        for kernel in ((3,), (1, 2), (2, 1, 2))
+        for ratio in _convolution(adafisher.convolution_factors, kernel, rng)
+    ]
+
+
+def _convolution(factors, kernel: tuple[int, ...], rng: Rng) -> list[Ratio]:
+    groups, pads = int(rng.integers(1, 3)), int(rng.integers(0, 2))
     strides, spread_by = int(rng.integers(1, 3)), int(rng.integers(1, 3))
-    x = rng.standard_normal((2, 2 * groups, 4, 4))
+    spatial = (5, 4, 3)[: len(kernel)]
+    x = rng.standard_normal((2, 2 * groups, *spatial))
     setting = {"kernel_size": kernel, "stride": strides, "padding": pads, "dilation": spread_by}
     patches = precise.patches(exact(x), **setting, groups=groups)  # per group (samples and sites, entries)
-    rows = precise.rows_out(4, **setting)
-    s = rng.standard_normal((2, groups, rows, len(patches[0]) // (2 * rows)))
-    h_D, s_D = adafisher.conv2d_factors(x, s, **setting, groups=groups, bias=False)
+    s = rng.standard_normal((2, groups, *precise.sites(spatial, **setting)))
+    h_D, s_D = factors(x, s, **setting, groups=groups, bias=False)
     want_h = np.array([precise.mean_square(group) for group in patches]).reshape(h_D.shape)
     flat = np.moveaxis(s, 1, -1).reshape(-1, groups)
     want_s = precise.mean_square(exact(flat)).reshape(s_D.shape)

@@ -1,5 +1,7 @@
 """AdaFisher's factor diagonals against brute force: the exact Fisher blocks, loops over patches, one-hots."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from proofs_checks.ratios import inequality, recursion
 from reference.adafisher import (
     NormalizationFactors,
     conv2d_factors,
+    convolution_factors,
     denominator,
     embedding_factors,
     linear_factors,
@@ -91,56 +94,90 @@ def test_a_layer_without_inputs_still_has_a_bias():
 
 
 def patches_by_loops(x, kernel, stride, padding, dilation, channels):
-    """Every patch as a row, in the order (channel, row, column), one pixel at a time."""
-    N, _, height, width = x.shape
-    rows, at = [], []
-    i = -padding[0]
-    while i + dilation[0] * (kernel[0] - 1) < height + padding[0]:
-        j = -padding[1]
-        while j + dilation[1] * (kernel[1] - 1) < width + padding[1]:
-            at.append((i, j))
-            j += stride[1]
-        i += stride[0]
-    for sample in range(N):
-        for i, j in at:
-            row = []
-            for c in channels:
-                for a in range(kernel[0]):
-                    for b in range(kernel[1]):
-                        y, z = i + a * dilation[0], j + b * dilation[1]
-                        inside = 0 <= y < height and 0 <= z < width
-                        row.append(x[sample, c, y, z] if inside else 0.0)
-            rows.append(row)
-    heights = sorted({i for i, _ in at})
-    return np.array(rows), (len(heights), len(at) // len(heights))
+    """Every patch as a row, in the order (channel, spatial axes), one pixel at a time; and the sites."""
+    N, _, *spatial = x.shape
+    along = [
+        range(-p, size + p - d * (k - 1), step)
+        for size, k, step, p, d in zip(spatial, kernel, stride, padding, dilation, strict=True)
+    ]
+    rows = []
+    for sample, corner in itertools.product(range(N), itertools.product(*along)):
+        row = []
+        for c, offset in itertools.product(channels, itertools.product(*map(range, kernel))):
+            at = [i + a * d for i, a, d in zip(corner, offset, dilation, strict=True)]
+            inside = all(0 <= i < size for i, size in zip(at, spatial, strict=True))
+            row.append(x[(sample, c, *at)] if inside else 0.0)
+        rows.append(row)
+    return np.array(rows), tuple(map(len, along))
 
 
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+def per_axis(low, high):
+    """Three integers, one for each spatial axis there may be."""
+    return st.tuples(*[st.integers(low, high)] * 3)
 
 
-@given(
-    seed=seeds,
-    kernel=pairs,
-    stride=pairs,
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
-    groups=st.integers(1, 3),
-    bias=st.booleans(),
-)
-def test_convolution_factors_are_means_over_patches(seed, kernel, stride, padding, dilation, groups, bias):
-    x = normal(seed, 2, 2 * groups, 5, 6)
-    own = [patches_by_loops(x, kernel, stride, padding, dilation, (2 * g, 2 * g + 1)) for g in range(groups)]
-    sites = own[0][1]
-    s = normal(seed + 1, 2, 3 * groups, *sites)
-    h_D, s_D = conv2d_factors(
-        x, s, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias
-    )
+def means_over_patches(factors, seed, spatial, setting, *, groups, bias):
+    """Compare with loops over patches; three outputs and two channels per group."""
+    x = normal(seed, 2, 2 * groups, *spatial)
+    loops = {name.removesuffix("_size"): value for name, value in setting.items()}
+    own = [patches_by_loops(x, **loops, channels=(2 * g, 2 * g + 1)) for g in range(groups)]
+    s = normal(seed + 1, 2, 3 * groups, *own[0][1])
+    h_D, s_D = factors(x, s, **setting, groups=groups, bias=bias)
     terms = len(own[0][0])
     want_h = np.array([np.append((rows**2).mean(axis=0), [1.0] * bias) for rows, _ in own])
     gradients = s.reshape(2, groups, 3, -1)
     want_s = np.array([[np.mean(gradients[:, g, j] ** 2) for j in range(3)] for g in range(groups)])
     close(h_D, want_h if groups > 1 else want_h[0], terms=terms)
     close(s_D, want_s if groups > 1 else want_s[0], terms=terms)
+
+
+@given(
+    axes=st.integers(1, 3),
+    kernel=per_axis(1, 2),
+    stride=per_axis(1, 3),
+    padding=per_axis(0, 2),
+    dilation=per_axis(1, 2),
+    groups=st.integers(1, 3),
+    bias=st.booleans(),
+    seed=seeds,
+)
+def test_convolution_factors_are_means_over_patches(
+    axes, kernel, stride, padding, dilation, groups, bias, seed
+):
+    given_ = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    setting = {name: value[:axes] for name, value in given_.items()}
+    means_over_patches(convolution_factors, seed, (5, 3, 4)[:axes], setting, groups=groups, bias=bias)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_conv2d_factors_are_means_over_patches_and_take_a_kernel_by_one_number(groups):
+    setting = {"kernel_size": (3, 2), "stride": (2, 1), "padding": (0, 2), "dilation": (1, 2)}
+    means_over_patches(conv2d_factors, 11, (5, 6), setting, groups=groups, bias=True)
+    x, s = normal(12, 2, 2, 5, 5), normal(13, 2, 4, 3, 3)
+    square = convolution_factors(x, s, kernel_size=(3, 3), groups=groups)
+    for one, other in zip(conv2d_factors(x, s, kernel_size=3, groups=groups), square, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_one_number_counts_for_every_spatial_axis():
+    x, s = normal(14, 2, 3, 5, 5, 5), normal(15, 2, 4, 3, 3, 3)
+    options = {"stride": 2, "padding": 2, "dilation": 2}
+    each = {name: (value,) * 3 for name, value in options.items()}
+    kernel = (3, 3, 3)
+    by_one, by_three = (convolution_factors(x, s, kernel_size=kernel, **o) for o in (options, each))
+    assert all(np.array_equal(a, b) for a, b in zip(by_one, by_three, strict=True))
+
+
+def test_an_axis_of_length_one_changes_nothing():
+    x, s = normal(16, 2, 3, 6), normal(17, 2, 4, 2)
+    line = convolution_factors(x, s, kernel_size=(3,), stride=2)
+    plane = convolution_factors(x[..., None], s[..., None], kernel_size=(3, 1), stride=(2, 1))
+    solid = convolution_factors(
+        x[..., None, None], s[..., None, None], kernel_size=(3, 1, 1), stride=(2, 1, 1)
+    )
+    for one, other, third in zip(line, plane, solid, strict=True):
+        close(one, other, terms=4)
+        close(one, third, terms=4)
 
 
 def test_convolution_factors_follow_the_order_of_the_flattened_weight():
@@ -285,6 +322,41 @@ n_, i_ = np.ones((2, 3, 4)), np.array([0, 1])
         (lambda: conv2d_factors(x_, o_, kernel_size=3, groups=3), ValueError, "groups must divide the 4"),
         (lambda: conv2d_factors(x_, o_, kernel_size=3, groups=4), ValueError, "groups must divide the 6"),
         (lambda: conv2d_factors(x_, o_, kernel_size=3, groups=0), ValueError, "groups must be at least 1"),
+        (
+            lambda: convolution_factors(x_, o_, kernel_size=3),
+            TypeError,
+            "kernel_size must be a tuple, one integer per spatial axis, got int",
+        ),
+        (
+            lambda: convolution_factors(x_, o_, kernel_size=()),
+            ValueError,
+            "kernel_size must hold one, two or three integers, got 0",
+        ),
+        (
+            lambda: convolution_factors(x_, o_, kernel_size=(1,) * 4),
+            ValueError,
+            "kernel_size must hold one, two or three integers, got 4",
+        ),
+        (
+            lambda: convolution_factors(x_, o_, kernel_size=(3, 3), stride=(1,)),
+            ValueError,
+            "stride must be one integer or two, got 1",
+        ),
+        (
+            lambda: convolution_factors(x_, o_, kernel_size=(3,), padding=(0, 0)),
+            ValueError,
+            "padding must be one integer, got 2",
+        ),
+        (
+            lambda: convolution_factors(x_[0, 0], o_, kernel_size=(3,)),
+            ValueError,
+            r"x must be float64 of shape \(..., N, C, length\)",
+        ),
+        (
+            lambda: convolution_factors(x_, o_, kernel_size=(3, 3, 3)),
+            ValueError,
+            r"x must be float64 of shape \(..., N, C, depth, height, width\)",
+        ),
         (lambda: conv2d_factors(x_[:0], o_[:0], kernel_size=3), ValueError, "x must hold at least one"),
         (lambda: conv2d_factors(x_ * 1e200, o_, kernel_size=3), ValueError, "x must have squares in range"),
         (lambda: conv2d_factors(x_, o_ * 1e200, kernel_size=3), ValueError, "s must have squares in range"),

@@ -55,9 +55,9 @@ CONTRACT = {
     fismo: "FismoState init step update_factors whiten",
     sofim: """sherman_morrison_solve two_term_direction bracket_direction direction SofimState init step""",
     muon: "MuonState init step",
-    adafisher: """RELEASED_EPSILON AdaFisherState NormalizationFactors average conv2d_factors denominator
-        embedding_factors init linear_factors minmax_normalize normalization_block normalization_factors
-        released_average step""",
+    adafisher: """RELEASED_EPSILON AdaFisherState NormalizationFactors average conv2d_factors
+        convolution_factors denominator embedding_factors init linear_factors minmax_normalize
+        normalization_block normalization_factors released_average step""",
     schedules: """SCHEDULES Schedule apply chebyshev_cubic halley_weights odd_polynomial scalar
         with_steps""",
     adamw: "AdamWState init step",

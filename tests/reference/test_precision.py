@@ -184,6 +184,7 @@ EXEMPT = {
 
 #: Modules of the reference without a check at 50 digits yet, and what stands behind them.
 ELSEWHERE = {
+    "adafisher_convolution": "public through adafisher, checked there",
     "adafisher_denominator": "public through adafisher, checked there",
     "adafisher_factors": "public through adafisher, checked there",
 }
