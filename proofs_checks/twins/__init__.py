@@ -12,7 +12,7 @@ import numpy as np
 from proofs_checks.decision import Array, Ratio
 from proofs_checks.inputs import MATRICES, named_matrices
 from proofs_checks.results import RatioResult, TwinResult
-from proofs_checks.twins import fismo, kronecker, muon, polar, sofim
+from proofs_checks.twins import adafisher, fismo, kronecker, muon, polar, sofim
 from proofs_checks.twins.case import Precision, Twin, unit
 
 __all__ = ["TWINS", "compare_twin", "compare_twins", "twin_count"]
@@ -24,6 +24,7 @@ TWINS: tuple[Twin, ...] = (
     *fismo.TWINS,
     *sofim.TWINS,
     *muon.TWINS,
+    *adafisher.TWINS,
 )
 
 

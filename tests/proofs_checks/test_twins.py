@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import reference
+import torch_impl.adafisher
 import torch_impl.fismo
 import torch_impl.kronecker
 import torch_impl.muon
@@ -16,9 +17,10 @@ from proofs_checks import twins
 from proofs_checks.inputs import from_spectrum
 from proofs_checks.twins import TWINS, compare_twin, compare_twins, twin_count
 from tests.gpu import demand_cuda
+from tests.proofs_checks.adafisher_faults import FAULTS as ADAFISHER_FAULTS
 
 BY_NAME = {twin.name: twin for twin in TWINS}
-MODULES = ("polar", "kronecker", "fismo", "sofim", "muon")
+MODULES = ("polar", "kronecker", "fismo", "sofim", "muon", "adafisher")
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_results_come_in_order_and_are_announced_before_they_start(few):
 # Planted faults: the function that is broken, and what a careless author might have made of it. Each takes
 # the sound function and returns the faulty one.
 
-FAULTS = {
+FAULTS = ADAFISHER_FAULTS | {
     "polar.polar_factor": {
         "off by a billionth": lambda f: lambda M: f(M) * (1 + 2.0**-30),
         "transposed": lambda f: lambda M: f(M).mT if M.shape[-2] == M.shape[-1] else f(M),

@@ -10,7 +10,7 @@ import torch
 
 import torch_impl
 
-TOPICS = ("polar", "kronecker", "fismo", "sofim", "muon")
+TOPICS = ("polar", "kronecker", "fismo", "sofim", "muon", "adafisher")
 
 #: Arguments a twin adds for precision and device.
 ADDED = {("polar", "newton_schulz"): {"dtype"}}
