@@ -1,0 +1,1 @@
+"""Real training runs: tasks and data here, methods, search and report beside them; see ``__main__``."""
