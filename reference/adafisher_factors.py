@@ -10,6 +10,7 @@ averaged over N samples is smaller by N and gives ``s_D / N^2``, which min-max n
 if its epsilon is 0 or relative, and only then.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -120,8 +121,8 @@ def embedding_factors(
     if s.shape[:-1] != indices.shape:
         raise ValueError(f"s must have the shape {indices.shape} before its last axis, got {s.shape[:-1]}")
     s_D = mean_square("s", s, tuple(range(-1 - axes, -1)))
-    problems = indices.shape[: indices.ndim - axes]
-    rows = indices.reshape(int(np.prod(problems)), -1)
+    problems, samples = indices.shape[: indices.ndim - axes], indices.shape[indices.ndim - axes :]
+    rows = indices.reshape(math.prod(problems), math.prod(samples))
     counts = np.zeros((len(rows), n))
     np.add.at(counts, (np.arange(len(rows))[:, None], rows), 1.0)
     return (counts / max(rows.shape[1], 1)).reshape(*problems, n), s_D

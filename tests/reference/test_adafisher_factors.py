@@ -222,6 +222,13 @@ def test_an_embedding_is_a_linear_layer_of_one_hot_inputs(seed, N, n):
         close(one, other, terms=2 * N)
 
 
+def test_an_empty_batch_of_embeddings_gives_empty_factors():
+    indices, s = np.zeros((0, 3, 2), dtype=int), np.zeros((0, 3, 2, 4))
+    h_D, s_D = embedding_factors(indices, s, num_embeddings=5, sample_axes=2)
+    assert h_D.shape == (0, 5)
+    assert s_D.shape == (0, 4)
+
+
 # ---- normalisation layers
 
 
