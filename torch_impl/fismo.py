@@ -5,7 +5,7 @@ batch; beta momentum weight, gamma weight of the old factor, mu damping.
 Twin of `reference.fismo`, derived independently. The optimizer people train with is `torch_impl.FISMO`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -229,24 +229,40 @@ def step(
     -----
     Source: FISMO, arXiv 2601.21750, Algorithm 1. Defaults for the options are ours where the paper is silent.
     """
-    _checks.number("beta", beta, at_least=0.0, below=1.0)
-    check_orthogonalizer(orthogonalize)
-    m, n = _checks.matrix("G", G).shape[-2:]
-    _checks.matrix("state.M", state.M, (m, n))
-    P, Q = update_factors(
+    update, state, _ = advance(
         G,
-        state.P,
-        state.Q,
+        state,
+        None,
+        beta=beta,
         gamma=gamma,
         mu=mu,
         damping=damping,
         order=order,
         factor_scaling=factor_scaling,
+        orthogonalize=orthogonalize,
     )
-    A, C = inverse_sqrt(P), inverse_sqrt(Q)  # symmetric roots are part of the algorithm's definition
+    return update, state
+
+
+def advance(
+    G: Tensor,
+    state: FismoState,
+    roots: tuple[Tensor, Tensor] | None,
+    *,
+    beta: float,
+    orthogonalize: Orthogonalizer,
+    **factor_options: Any,
+) -> tuple[Tensor, FismoState, tuple[Tensor, Tensor]]:
+    """`step` that uses inverse roots of earlier factors if it is given some, and returns those it used."""
+    _checks.number("beta", beta, at_least=0.0, below=1.0)
+    check_orthogonalizer(orthogonalize)
+    m, n = _checks.matrix("G", G).shape[-2:]
+    _checks.matrix("state.M", state.M, (m, n))
+    P, Q = update_factors(G, state.P, state.Q, **factor_options)
+    A, C = roots or (inverse_sqrt(P), inverse_sqrt(Q))  # symmetric, by the algorithm's definition
     M = beta * state.M + (1.0 - beta) * (A @ G.to(P.dtype) @ C)
     update = A @ apply_orthogonalizer(M, orthogonalize) @ C
-    return update, FismoState(P, Q, M)
+    return update, FismoState(P, Q, M), (A, C)
 
 
 def check_options(*, gamma: float, mu: float, damping: str, order: str, factor_scaling: str) -> None:

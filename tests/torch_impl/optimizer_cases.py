@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from tests.torch_impl.cases import tensor
-from torch_impl import FISMO, SOFIM
+from torch_impl import FISMO, SOFIM, fismo
 
-__all__ = ["BOTH", "give_gradients", "parameters", "photograph", "run", "same"]
+__all__ = ["BOTH", "give_gradients", "matrices", "parameters", "photograph", "run", "same"]
 
 BOTH = pytest.mark.parametrize("optimizer_class", [FISMO, SOFIM])
 SHAPES = ((3, 4), (2, 5), (3, 4))
@@ -50,3 +50,8 @@ def same(a, b):
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
+
+
+def matrices(state):
+    """P, Q and M of a parameter's state, as the functions of `torch_impl.fismo` take them."""
+    return fismo.FismoState(*(state[name] for name in "PQM"))

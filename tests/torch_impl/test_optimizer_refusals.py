@@ -28,7 +28,19 @@ def reshaped(p):
     p.data = data
 
 
-BAD_GRADIENTS = {nan: "be finite", infinity: "be finite", sparse: "be dense", reshaped: "have shape"}
+def complex_valued(p):
+    p.data, data = p.data.to(torch.complex64), p.data
+    p.grad = p.data.clone()
+    p.data = data
+
+
+BAD_GRADIENTS = {
+    nan: "be finite",
+    infinity: "be finite",
+    sparse: "be dense",
+    reshaped: "have shape",
+    complex_valued: "be real",
+}
 
 
 @BOTH
@@ -126,7 +138,15 @@ BAD_OPTIONS = [
     (FISMO, "orthogonalize", "svd", ValueError, "orthogonalize must be one of"),
     (FISMO, "weight_decay", -0.1, ValueError, "weight_decay must be"),
     (FISMO, "maximize", 1, TypeError, "maximize must be True or False, got int"),
+    (FISMO, "refresh", 0, ValueError, "refresh must be at least 1, got 0"),
+    (FISMO, "refresh", 2.0, TypeError, "refresh must be"),
+    (FISMO, "reshape", "yes", TypeError, "reshape must be True or False, got str"),
+    (FISMO, "nonfinite", "ignore", ValueError, "nonfinite must be one of 'raise', 'skip', got 'ignore'"),
+    (FISMO, "capturable", 1, TypeError, "capturable must be True or False, got int"),
     (SOFIM, "lr", -0.1, ValueError, "lr must be"),
+    (SOFIM, "scope", "layer", ValueError, "scope must be one of 'global', 'group', 'parameter', got 'layer'"),
+    (SOFIM, "nonfinite", True, ValueError, "nonfinite must be one of"),
+    (SOFIM, "capturable", None, TypeError, "capturable must be"),
     (SOFIM, "beta", math.nan, ValueError, "beta must be"),
     (SOFIM, "rho", 0.0, ValueError, "rho must be .*> 0, got 0.0"),
     (SOFIM, "weight_decay", math.inf, ValueError, "weight_decay must be"),
@@ -185,3 +205,20 @@ def test_what_pytorch_refuses_is_still_refused(optimizer_class):
         optimizer_class([W], momentum=0.9)
     with pytest.raises(ValueError, match="more than one parameter group"):
         optimizer_class([{"params": [W]}, {"params": [W]}])
+
+
+@BOTH
+def test_a_parameter_that_changed_its_shape_is_refused(optimizer_class):
+    params = parameters()
+    optimizer = optimizer_class(params)
+    run(optimizer, params, 1)
+    params[1].data = torch.zeros(5, 2, dtype=torch.float64)
+    params[1].grad = torch.ones_like(params[1])
+    before = photograph(optimizer)
+    with pytest.raises(
+        ValueError, match=r"of parameter 1 of group 0 must have shape \(5, .*changed its shape"
+    ):
+        optimizer.step()
+    assert same(photograph(optimizer), before)
+    del optimizer.state[params[1]]
+    optimizer.step()

@@ -74,6 +74,55 @@ def altered(change):
     return alter
 
 
+EVERY_OPTION = [
+    (FISMO, {"refresh": 3, "factor_scaling": "unit", "order": "jacobi", "maximize": True}),
+    (FISMO, {"orthogonalize": "jordan", "damping": "theorem", "capturable": True, "nonfinite": "skip"}),
+    (FISMO, {"reshape": True, "gamma": 0.5, "mu": 0.5, "beta": 0.5, "weight_decay": 0.5}),
+    (SOFIM, {"scope": "group", "capturable": True, "nonfinite": "skip"}),
+    (SOFIM, {"scope": "parameter", "maximize": True, "weight_decay": 0.5, "beta": 0.0, "rho": 2.0}),
+    (SOFIM, {"lr": torch.tensor(0.25)}),
+]
+
+
+@pytest.mark.parametrize(("optimizer_class", "options"), EVERY_OPTION)
+def test_every_option_is_saved_and_continued_with(optimizer_class, options):
+    params = parameters(dtype=torch.bfloat16)
+    optimizer = optimizer_class(params, **copy.deepcopy(options))
+    run(optimizer, params, 2)
+    buffer = io.BytesIO()
+    torch.save(optimizer.state_dict(), buffer)
+    buffer.seek(0)
+    copies = [nn.Parameter(p.detach().clone()) for p in params]
+    other = optimizer_class(copies)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    assert {name: other.param_groups[0][name] for name in options} == options
+    run(optimizer, params, 2, seed=9)
+    run(other, copies, 2, seed=9)
+    assert all(map(torch.equal, params, copies))
+    assert same(other.state_dict(), optimizer.state_dict())
+
+
+@BOTH
+def test_a_state_of_float64_stays_one_under_float32_parameters(optimizer_class):
+    wide, narrow = parameters(), parameters(dtype=torch.float32)
+    first, second = optimizer_class(wide), optimizer_class(narrow)
+    run(first, wide, 2)
+    second.load_state_dict(first.state_dict())
+    run(second, narrow, 1)
+    assert {x.dtype for x in second.state[narrow[0]].values()} == {torch.float64}
+
+
+def test_the_state_of_sofim_has_the_promised_size():
+    params = parameters(dtype=torch.bfloat16)
+    optimizer = SOFIM(params)
+    run(optimizer, params, 2)
+    for p in params:
+        state = optimizer.state[p]
+        assert state.keys() == {"M", "step"}
+        assert (state["M"].numel(), state["M"].dtype) == (p.numel(), torch.float32)
+        assert (state["step"].shape, state["step"].dtype) == ((), torch.float64)
+
+
 FOREIGN = {
     "another number of parameters": (
         altered(lambda s: s["param_groups"][0]["params"].append(3)),
@@ -97,6 +146,11 @@ FOREIGN = {
         altered(lambda s: s["state"][2].update(V=s["state"][2].pop("M"))),
         r"must hold \['M'.*, got",
     ),
+    "a count that is none": (
+        altered(lambda s: s["state"][1].update(step=torch.tensor(1.5))),
+        r"state 'step' of parameter 1 of group 0 must be a whole number of at least 0, got 1.5",
+    ),
+    "a count that is a number": (altered(lambda s: s["state"][1].update(step=3)), "must be a torch.Tensor"),
     "state of nobody": (altered(lambda s: s["state"].update({7: {}})), "listed parameters only, got keys"),
     "a missing option": (
         altered(lambda s: None if s["param_groups"][0].pop("beta") else s),
@@ -115,7 +169,7 @@ def test_the_state_of_another_model_is_refused_before_anything_changes(optimizer
     optimizer = optimizer_class(params)
     run(optimizer, params, 1)
     before = photograph(optimizer)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         optimizer.load_state_dict(alter(optimizer.state_dict()))
     assert same(photograph(optimizer), before)
     run(optimizer, params, 1)  # and it still works

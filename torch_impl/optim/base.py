@@ -1,53 +1,48 @@
-"""What FISMO and SOFIM share: an optimizer whose step and whose loading happen wholly or not at all.
+"""What the optimizers here share: a step and a loading that happen wholly or not at all.
 
 A subclass supplies the checks of its options and parameters, the layout of its state, and one function that
-turns gradients into changes without touching anything. This module does the rest, in this order: check
-options, check gradients, compute every change, check every change, and only then write.
+does the step in place. This module does the rest, in this order: options, gradients, whether everything that
+goes in is finite, and only then the step.
 """
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torch_impl import _checks
+from torch_impl.optim import finite, loading, sharding
+from torch_impl.optim.writing import Gradient
 
-__all__ = ["Change", "CheckedOptimizer", "Gradient", "flag", "learning_rate"]
+__all__ = ["CheckedOptimizer", "Gradient", "flag", "learning_rate"]
 
-
-#: `torch.optim.Optimizer` puts this into the defaults when it is unpickled or has loaded a state.
-ADDED_BY_PYTORCH = {"differentiable"}
-
-
-class Gradient(NamedTuple):
-    """A checked gradient: where it belongs, the parameter, what to descend along, and the group's options."""
-
-    where: str
-    parameter: Tensor
-    value: Tensor
-    group: Mapping[str, Any]
+NONFINITE = ("raise", "skip")
 
 
-class Change(NamedTuple):
-    """What a step is about to do: ``W <- (1 - lr weight_decay) W - lr update``, and the state after it."""
-
-    gradient: Gradient
-    update: Tensor
-    state: Mapping[str, Tensor | int]
+class _Skip(Exception):
+    """The host has seen that this step is to be skipped."""
 
 
 class CheckedOptimizer(torch.optim.Optimizer):
-    """Base of the optimizers here; every option of a group is an entry of `defaults`."""
+    """Base of the optimizers here.
+
+    Every option of a group is an entry of `defaults`, so that it survives pickle, deepcopy and `state_dict`.
+    All have `lr`, `weight_decay`, `maximize`, `nonfinite` and `capturable`.
+    """
+
+    #: Whether the last look at inputs found none whose square could overflow.
+    _moderate = False
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        self._check_options(defaults)
+        self._check_every_option(defaults)
         super().__init__(params, defaults)
 
     @abstractmethod
     def _check_options(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError or TypeError for an option out of range."""
+        """Raise ValueError or TypeError for an option of the method's own that is out of range."""
 
     @abstractmethod
     def _check_parameter(self, where: str, parameter: Tensor) -> None:
@@ -55,11 +50,31 @@ class CheckedOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def _state_layout(self, parameter: Tensor) -> Mapping[str, tuple[int, ...] | None]:
-        """Shape of each state tensor of a parameter; None for a step counter."""
+        """Shape of each state tensor of a parameter: () for the step count, None where it is not fixed."""
+
+    def _new_state(self, gradient: Gradient) -> dict[str, Any]:
+        """State of a parameter before its first step, for `_state` and for `torch.compile`."""
+        return {}
+
+    def _state(self, gradient: Gradient) -> dict[str, Any]:
+        """The state of a parameter, created if need be."""
+        state = self.state[gradient.parameter]
+        if not state:
+            state.update(self._new_state(gradient))
+        return state
+
+    def _inputs(self, gradients: Sequence[Gradient]) -> list[tuple[str, Tensor]]:
+        """Everything a step takes in that must be finite, with a name for messages."""
+        return [(f"the gradient of {gradient.where}", gradient.value) for gradient in gradients]
 
     @abstractmethod
-    def _changes(self, gradients: Sequence[Gradient]) -> list[Change]:
-        """Compute what the step will do, out of place."""
+    def _advance(self, gradients: Sequence[Gradient], accept: Tensor | None) -> None:
+        """Do the step, in place.
+
+        `accept` is None where the inputs are known to be finite. Otherwise it is a 0-d bool tensor that says
+        so, and everything written has to be selected by it on the device. A computation that can fail by
+        itself works out of place, hands its results to `_accept` and only then writes.
+        """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -78,30 +93,29 @@ class CheckedOptimizer(torch.optim.Optimizer):
         ------
         TypeError, ValueError
             If an option, set through `param_groups`, is out of range; if a gradient is sparse, complex, of
-            another shape than its parameter or not finite (the message names the parameter by its index and
-            group); or if the step itself comes out not finite. Parameters and state are then as before.
+            another shape than its parameter or, with ``nonfinite="raise"``, not finite (the message names the
+            parameter by its index and group). Parameters and state are then as before.
 
         Notes
         -----
-        Looking for infinities and NaN makes the host wait twice per device: once for all gradients together
-        and once for all updates together.
+        Looking for infinities and NaN makes the host wait once, unless ``nonfinite="skip"`` is joined by
+        `capturable` or `torch.compile`: then the device decides. Options are not looked at again inside
+        `torch.compile`, nor is the value of an `lr` on a GPU.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for index, group in enumerate(self.param_groups):
-            self._check_group(index, group)
+        if torch.compiler.is_compiling():
+            self._init_group()
+        else:
+            for index, group in enumerate(self.param_groups):
+                self._check_group(index, group, wait=False)
+            self._check_capture()
         gradients = self._gradients()
-        changes = self._changes(gradients)
-        where = _first_not_finite([change.update for change in changes])
-        if where is not None:
-            raise ValueError(
-                f"the update of {changes[where].gradient.where} must be finite, got an infinity or a NaN: "
-                "its state is singular or overflows in its precision; nothing was changed"
-            )
-        for change in changes:
-            self._apply(change)
+        if gradients:
+            with contextlib.suppress(_Skip):
+                self._advance(gradients, self._accept(self._inputs(gradients), None))
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -120,9 +134,9 @@ class CheckedOptimizer(torch.optim.Optimizer):
         super().add_param_group(dict(param_group) if isinstance(param_group, dict) else param_group)
         index, group = len(self.param_groups) - 1, self.param_groups[-1]
         try:
-            self._check_group(index, group)
+            self._check_group(index, group, wait=True)
             for position, parameter in enumerate(group["params"]):
-                where = _where(index, position, group)
+                where = loading.where(index, position, group)
                 _check_dense_real(where, parameter)
                 self._check_parameter(where, parameter)
         except (TypeError, ValueError):
@@ -151,17 +165,18 @@ class CheckedOptimizer(torch.optim.Optimizer):
         saved: dict[str, Any] = {}
 
         def check(_: torch.optim.Optimizer, incoming: dict[str, Any]) -> None:
-            self._check_state_dict(incoming)
+            loading.check_state_dict(
+                incoming, self.param_groups, list(self.defaults), self._check_saved_group, self._check_state
+            )
             saved.update(incoming)
 
         def restore(_: torch.optim.Optimizer) -> None:
             for saved_group, group in zip(saved["param_groups"], self.param_groups, strict=True):
                 for key, parameter in zip(saved_group["params"], group["params"], strict=True):
                     if key in saved["state"]:
-                        self.state[parameter] = {
-                            name: _own_copy(value, parameter.device) if isinstance(value, Tensor) else value
-                            for name, value in saved["state"][key].items()
-                        }
+                        self.state[parameter] = loading.restored(
+                            saved["state"][key], parameter, capturable=group["capturable"]
+                        )
 
         # The user's hooks come before the first and after the second, and see what PyTorch would show them.
         handles = [
@@ -174,100 +189,138 @@ class CheckedOptimizer(torch.optim.Optimizer):
             for handle in handles:
                 handle.remove()
 
-    def _check_group(self, index: int, group: Mapping[str, Any]) -> None:
-        try:
-            self._check_options(group)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{error} (parameter group {index})") from None
+    def _accept(
+        self, named: Sequence[tuple[str, Tensor]], accept: Tensor | None, *, why: str = ""
+    ) -> Tensor | None:
+        """Whether all these tensors are finite, and `accept` was true: the verdict `_advance` is given.
+
+        Raises ValueError naming the first culprit with ``nonfinite="raise"``, and ends the step where the
+        host may wait with "skip". All processes that share a DTensor come to one verdict.
+        """
+        tensors = [sharding.local(x) for _, x in named]
+        if not tensors:
+            return accept
+        if self._skips() and self._stays_on_device():
+            good = self._agreed(finite.all_finite(tensors).reshape(1))[0]
+            return good if accept is None else good & accept.to(good.device)
+        if accept is not None and not bool(accept):  # decided in a compiled part, met outside of it
+            raise _Skip
+        self._moderate = bool(self._agreed(finite.surely_finite(tensors).reshape(1)))
+        if self._moderate:
+            return None
+        flags = self._agreed(finite.finite_flags(tensors)).tolist()
+        if all(flags):
+            return None
+        name, _ = named[flags.index(False)]
+        raise self._refusal(f"{name} must be finite, got an infinity or a NaN{why}; nothing was changed")
+
+    def _init_group(self) -> None:
+        """Create missing state before `torch.compile` traces the step.
+
+        The compiler knows a method of this name and calls it while tracing. State created inside a graph
+        would come out wrong: equal step counts are merged into one tensor. One call for all groups, because
+        after the first the compiler takes the state for complete.
+        """
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._state(Gradient("", parameter, parameter.grad, group))
+
+    def _agreed(self, flags: Tensor) -> Tensor:
+        """Which flags are set on every process that holds a shard of a parameter."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return flags
+        return sharding.agreed(flags, [x for group in self.param_groups for x in group["params"]])
+
+    def _refusal(self, message: str) -> Exception:
+        """What ends a step before anything is written: ValueError, or with "skip" nothing a user sees."""
+        return _Skip() if self._skips() else ValueError(message)
+
+    def _skips(self) -> bool:
+        return self.param_groups[0]["nonfinite"] == "skip"
+
+    def _stays_on_device(self) -> bool:
+        """Whether a step may not wait for the host to find out if it is to be taken."""
+        return torch.compiler.is_compiling() or all(group["capturable"] for group in self.param_groups)
 
     def _gradients(self) -> list[Gradient]:
         """Every gradient there is, checked, with its sign turned where the group maximizes."""
-        found = []
+        found, compiling = [], torch.compiler.is_compiling()
         for index, group in enumerate(self.param_groups):
             for position, parameter in enumerate(group["params"]):
                 if parameter.grad is None:
                     continue
-                where = _where(index, position, group)
-                gradient = parameter.grad
-                _check_dense_real(f"the gradient of {where}", gradient)
-                if gradient.shape != parameter.shape or gradient.device != parameter.device:
-                    raise ValueError(
-                        f"the gradient of {where} must have shape {tuple(parameter.shape)} "
-                        f"on {parameter.device}, got {tuple(gradient.shape)} on {gradient.device}"
-                    )
-                found.append(Gradient(where, parameter, gradient, group))
-        culprit = _first_not_finite([gradient.value for gradient in found])
-        if culprit is not None:
-            raise ValueError(
-                f"the gradient of {found[culprit].where} must be finite, got an infinity or a NaN; "
-                "nothing was changed"
-            )
-        return [g._replace(value=-g.value) if g.group["maximize"] else g for g in found]
+                where = loading.where(index, position, group)
+                gradient = _checked_gradient(where, parameter.grad, parameter)
+                if not compiling:
+                    self._check_kept_shape(where, parameter)
+                found.append(Gradient(where, parameter, -gradient if group["maximize"] else gradient, group))
+        return found
 
-    def _apply(self, change: Change) -> None:
-        """Write one change; the only rounding to the parameter's dtype is the final store."""
-        parameter, group = change.gradient.parameter, change.gradient.group
-        lr, weight_decay = float(group["lr"]), float(group["weight_decay"])
-        W = parameter.to(torch.promote_types(parameter.dtype, change.update.dtype))
-        parameter.copy_((1.0 - lr * weight_decay) * W - lr * change.update)
-        state = self.state[parameter]
-        for name, value in change.state.items():
-            if isinstance(value, Tensor) and name in state:
-                state[name].copy_(value)
-            else:
-                state[name] = _own_copy(value, value.device) if isinstance(value, Tensor) else value
-
-    def _check_state_dict(self, saved: Any) -> None:
-        if not (isinstance(saved, Mapping) and {"state", "param_groups"} <= saved.keys()):
-            raise ValueError(f"state_dict must hold 'state' and 'param_groups', got {type(saved).__name__}")
-        sizes = [len(group.get("params", ())) for group in saved["param_groups"]]
-        wanted = [len(group["params"]) for group in self.param_groups]
-        if sizes != wanted:
-            raise ValueError(f"state_dict must hold parameter groups of sizes {wanted}, got {sizes}")
-        known = set()
-        for index, (saved_group, group) in enumerate(
-            zip(saved["param_groups"], self.param_groups, strict=True)
-        ):
-            missing = sorted(self.defaults.keys() - saved_group.keys() - ADDED_BY_PYTORCH)
-            if missing:
+    def _check_kept_shape(self, where: str, parameter: Tensor) -> None:
+        """Raise ValueError if the parameter is no longer of the shape its state was made for."""
+        state = self.state.get(parameter)
+        if not state or state["M"].shape == parameter.shape:  # the whole layout costs as much as a kernel
+            return
+        for name, shape in self._state_layout(parameter).items():
+            if shape is not None and state[name].shape != shape:
                 raise ValueError(
-                    f"state_dict must hold every option, got none for {', '.join(missing)} in group {index}"
+                    f"state {name!r} of {where} must have shape {shape}, got {tuple(state[name].shape)}: the "
+                    "parameter has changed its shape; delete its state or give the optimizer a new parameter"
                 )
-            self._check_group(index, saved_group)
-            for position, (key, parameter) in enumerate(
-                zip(saved_group["params"], group["params"], strict=True)
-            ):
-                known.add(key)
-                if saved["state"].get(key):
-                    self._check_state(_where(index, position, group), parameter, saved["state"][key])
-        strangers = saved["state"].keys() - known
-        if strangers:
-            raise ValueError(f"state_dict must hold state of listed parameters only, got keys {strangers}")
+
+    def _check_every_option(self, options: Mapping[str, Any], *, wait: bool = True) -> None:
+        learning_rate(options["lr"], wait=wait)
+        _checks.number("weight_decay", options["weight_decay"], at_least=0.0)
+        flag("maximize", options["maximize"])
+        flag("capturable", options["capturable"])
+        _checks.choice("nonfinite", options["nonfinite"], NONFINITE)
+        self._check_options(options)
+
+    def _check_group(self, index: int, group: Mapping[str, Any], *, wait: bool) -> None:
+        try:
+            self._check_every_option(group, wait=wait)
+            first = self.param_groups[0]["nonfinite"]
+            if group["nonfinite"] != first:
+                raise ValueError(
+                    f"nonfinite must be equal in all groups, because a step is taken as a whole, "
+                    f"got {group['nonfinite']!r} after {first!r}"
+                )
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error} (parameter group {index})") from None
+
+    def _check_saved_group(self, index: int, group: Mapping[str, Any]) -> None:
+        try:
+            self._check_every_option(group)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error} (parameter group {index})") from None
 
     def _check_state(self, where: str, parameter: Tensor, state: Mapping[str, Any]) -> None:
-        layout = self._state_layout(parameter)
-        if state.keys() != layout.keys():
-            raise ValueError(f"the state of {where} must hold {sorted(layout)}, got {sorted(state)}")
-        for name, shape in layout.items():
-            if shape is None:
-                _checks.count(f"state {name!r} of {where}", state[name], at_least=1)
-            elif _checks.tensor(f"state {name!r} of {where}", state[name]).shape != shape:
-                raise ValueError(
-                    f"state {name!r} of {where} must have shape {shape}, got {tuple(state[name].shape)}"
-                )
-        dtypes = {value.dtype for value in state.values() if isinstance(value, Tensor)}
-        if dtypes not in ({torch.float32}, {torch.float64}):
-            names = ", ".join(sorted(map(str, dtypes)))
-            raise ValueError(f"the state of {where} must be float32 or float64 throughout, got {names}")
+        loading.check_layout(where, self._state_layout(parameter), state)
+
+    def _check_capture(self) -> None:
+        """Say what a CUDA graph needs, before the first thing it cannot hold."""
+        if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+            return
+        if self.param_groups[0]["nonfinite"] != "skip" or not self._stays_on_device():
+            raise RuntimeError(
+                f"capturing a step of {type(self).__name__} in a CUDA graph needs capturable=True and "
+                'nonfinite="skip" in every group: otherwise the host waits'
+            )
 
 
-def learning_rate(value: float | Tensor) -> float:
-    """`lr` as a float, from a float or a one-element tensor; non-negative and finite."""
+def learning_rate(value: float | Tensor, *, wait: bool = False) -> None:
+    """Raise ValueError or TypeError unless `lr` is a number or a one-element tensor, finite and at least 0.
+
+    The value of a tensor on a GPU is looked at only if the host may wait for it.
+    """
     if isinstance(value, Tensor):
         if value.numel() != 1 or not value.is_floating_point():
             raise ValueError(f"lr must be a number or a real tensor of one element, got {tuple(value.shape)}")
+        if value.device.type != "cpu" and not wait:
+            return
         value = value.item()
-    return _checks.number("lr", value, at_least=0.0)
+    _checks.number("lr", value, at_least=0.0)
 
 
 def flag(name: str, value: bool) -> bool:
@@ -277,27 +330,26 @@ def flag(name: str, value: bool) -> bool:
     return value
 
 
-def _where(group: int, position: int, options: Mapping[str, Any]) -> str:
-    names = options.get("param_names")
-    return f"parameter {position} of group {group}" + (f" ({names[position]})" if names else "")
+def _checked_gradient(where: str, gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient, laid out as its parameter, or ValueError."""
+    if (
+        gradient.dtype == parameter.dtype
+        and gradient.layout == torch.strided
+        and gradient.shape == parameter.shape
+        and gradient.device == parameter.device
+        and not (sharding.is_sharded(gradient) or sharding.is_sharded(parameter))
+    ):
+        return gradient
+    _check_dense_real(f"the gradient of {where}", gradient)
+    if gradient.shape != parameter.shape or gradient.device != parameter.device:
+        raise ValueError(
+            f"the gradient of {where} must have shape {tuple(parameter.shape)} "
+            f"on {parameter.device}, got {tuple(gradient.shape)} on {gradient.device}"
+        )
+    return sharding.matched(gradient, parameter)
 
 
 def _check_dense_real(name: str, x: Tensor) -> None:
     if x.is_complex():
         raise ValueError(f"{name} must be real, got {x.dtype}")
     _checks.tensor(name, x)
-
-
-def _own_copy(value: Tensor, device: torch.device) -> Tensor:
-    """A contiguous copy: `to` alone returns the same tensor when there is nothing to convert."""
-    return value.detach().to(device).clone(memory_format=torch.contiguous_format)
-
-
-def _first_not_finite(tensors: Sequence[Tensor]) -> int | None:
-    """Index of the first tensor with an infinity or a NaN; the host waits once per device."""
-    culprits = []
-    for device in dict.fromkeys(x.device for x in tensors):
-        members = [index for index, x in enumerate(tensors) if x.device == device]
-        finite = torch.stack([tensors[index].isfinite().all() for index in members]).tolist()
-        culprits += [index for index, good in zip(members, finite, strict=True) if not good]
-    return min(culprits, default=None)
