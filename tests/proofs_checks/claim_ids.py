@@ -28,6 +28,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "FISMO-D.2-bounded",
         "FISMO-D.2-needed",
         "FISMO-D.2-threshold",
+        "FISMO-T8-bounded",
+        "FISMO-T8-jacobi",
         "FISMO-T3-unconditional",
         "FISMO-D.5-drift",
         "FISMO-T7-drift",
