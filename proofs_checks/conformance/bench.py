@@ -9,6 +9,8 @@ import torch
 
 from proofs_checks.conformance.case import Array, Case, Setting, Spec
 from proofs_checks.conformance.errors import TargetRaised
+from proofs_checks.conformance.layer_case import LayerCase, layered
+from proofs_checks.conformance.layer_session import LayerStepSession, ModelSession
 from proofs_checks.conformance.session import OptimizerSession, Session, StepSession, cast
 from proofs_checks.conformance.target import Target
 from proofs_checks.ratios import unit_roundoff
@@ -96,11 +98,11 @@ class Bench:
         """A fresh run of the target on these parameters."""
         return self.target.start(arrays, hp, self.setting)
 
-    def start_optimizer(self, arrays: list[Array], hp: Mapping[str, float]) -> OptimizerSession:
-        """A fresh run of a target that is an optimizer."""
-        session = self.start(arrays, hp)
-        assert isinstance(session, OptimizerSession)  # the check says optimizer_only
-        return session
+    def start_optimizer(
+        self, arrays: list[Array], hp: Mapping[str, float], *, late: int = 0, transposed: bool = False
+    ) -> OptimizerSession:
+        """A fresh run of a target that is an optimizer; `late` and `transposed` as in `OptimizerSession`."""
+        return self.target.optimize(arrays, hp, self.setting, late=late, transposed=transposed)
 
     def start_step(self, arrays: list[Array], hp: Mapping[str, float]) -> StepSession:
         """A fresh run of a target that is a step function."""
@@ -110,6 +112,8 @@ class Bench:
 
     def run(self, case: Case) -> tuple[Array, ...]:
         """The updates U_1, U_2, ... of the target, or W_1, W_2, ... if the case has a start."""
+        if self.spec.model:
+            return self._run_layer(layered(case))
         first = case.gradients[0]
         sizes = np.cumsum(case.split[:-1], dtype=int)
 
@@ -128,3 +132,20 @@ class Bench:
             W = whole(session.read())
             out.append(W if case.start is not None else -W / case.hp["lr"])
         return tuple(out)
+
+    def _run_layer(self, case: LayerCase) -> tuple[Array, ...]:
+        """`run` on a model of one layer."""
+        session = self.start_layer(case)
+        rest, out = case.layer.rest(), []
+        for t in range(len(case.steps)):
+            if case.start is None:
+                session.write([rest])
+            session.follow(case, t)
+            (W,) = session.read()
+            out.append(W if case.start is not None else (rest - W) / case.hp["lr"])
+        return tuple(out)
+
+    def start_layer(self, case: LayerCase) -> ModelSession | LayerStepSession:
+        """A fresh run of the target on the layer of a case."""
+        start = case.layer.rest() if case.start is None else case.start
+        return self.target.train([case.layer], [start], case.hp, self.setting)

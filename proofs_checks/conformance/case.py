@@ -162,6 +162,11 @@ class Spec:
         Reference module.
     coupled : bool
         Whether all parameters form one vector, as in SOFIM.
+    likeness : float
+        Budgets by which a target may differ from a known fault that it is said to behave like: they are those
+        of the right recursion, and a fault may be more sensitive.
+    model : bool
+        Whether the method takes a model and measures what its layers see, as AdaFisher.
     """
 
     name: str
@@ -176,6 +181,8 @@ class Spec:
     faults: "tuple[Mutant, ...]"
     module: str
     coupled: bool = False
+    likeness: float = 1.0
+    model: bool = False
 
 
 def compare(

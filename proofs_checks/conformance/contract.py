@@ -19,7 +19,7 @@ from proofs_checks.conformance.case import Array, Case, Check, Verdict, compare,
 from proofs_checks.conformance.errors import NotApplicable, TargetRaised
 from proofs_checks.conformance.globals import kept
 from proofs_checks.conformance.records import Level
-from proofs_checks.conformance.session import OptimizerSession, to_array, to_tensor
+from proofs_checks.conformance.session import OptimizerSession, to_tensor
 from proofs_checks.ratios import ORDER_ONE
 
 __all__ = ["contract_checks"]
@@ -216,10 +216,9 @@ def _neighbours(bench: Bench, case: Case) -> Verdict:
 
 def _groups(bench: Bench, case: Case) -> Verdict:
     """A group added later with twice the step size moves twice as far, the first group as before."""
-    session = bench.start_optimizer([np.zeros_like(case.gradients[0])], case.hp)
-    late = torch.nn.Parameter(torch.zeros_like(session.parameters[0]))
-    session.optimizer.add_param_group({"params": [late], bench.target.theirs("lr"): 2.0 * case.hp["lr"]})
-    session.parameters.append(late)
+    session = bench.start_optimizer([np.zeros_like(case.gradients[0])] * 2, case.hp, late=1)
+    late = {"params": session.parameters[1:], bench.target.theirs("lr"): 2.0 * case.hp["lr"]}
+    session.optimizer.add_param_group(late)
     observed, expected = _side_by_side(bench, case, session), _stacked(_alone(bench, case), second=2.0)
     return _close("groups", bench, observed, expected, _stacked(_budgets(bench, case), second=2.0))
 
@@ -239,16 +238,13 @@ def _scheduled(bench: Bench, case: Case) -> Verdict:
 
 def _layout(bench: Bench, case: Case) -> Verdict:
     """Parameters and gradients that are views in another memory order give the same steps."""
-    dtype, device = bench.setting.dtype, bench.setting.device
-    p = torch.nn.Parameter(to_tensor(np.zeros_like(case.gradients[0].T), dtype, device).T)
-    optimizer = bench.target.make([p], **bench.target.keywords(case.hp, bench.setting.variant))
+    zeros = [np.zeros_like(case.gradients[0])]
+    session = bench.start_optimizer(zeros, case.hp, transposed=True)
     observed = []
     for G in case.gradients:
-        with torch.no_grad():
-            p.zero_()
-        p.grad = to_tensor(G.T.copy(), dtype, device).T
-        optimizer.step()
-        observed.append(-to_array(p) / case.hp["lr"])
+        session.write(zeros)
+        session.step([G])
+        observed.append(-session.read()[0] / case.hp["lr"])
     return _close("layout", bench, tuple(observed), bench.run(case), bench.spec.oracle(bench, case)[1])
 
 
@@ -307,7 +303,7 @@ def _closure(bench: Bench, case: Case) -> Verdict:
 
     def closure() -> float:
         calls.append(torch.is_grad_enabled())
-        session.parameters[0].grad = to_tensor(case.gradients[0], bench.setting.dtype, bench.setting.device)
+        session.give([case.gradients[0]])
         return LOSS
 
     returned = session.optimizer.step(closure)

@@ -41,7 +41,7 @@ def behaves_like(bench: Bench, failing: list[Case]) -> str | None:
         score, changes = _score(bench, mutant, runs)
         if changes and score < least:
             best, least = mutant, score
-    if best is None or not least <= 1:
+    if best is None or not least <= bench.spec.likeness:
         return None
     return f"behaves like {best.id}: {best.description}"
 
@@ -68,7 +68,7 @@ def _score(bench: Bench, mutant: Mutant, runs: list[_Run]) -> tuple[float, bool]
         allowed = _at_least(run.allowed, faulty, bench.u)
         worst = max(worst, compare("nearest", run.observed, faulty, allowed).ratio.value)
         changes = changes or not compare("known fault", faulty, run.expected, run.allowed).ratio.passed
-        if not worst <= 1:
+        if not worst <= bench.spec.likeness:
             break
     return worst, changes
 

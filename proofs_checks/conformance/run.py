@@ -50,8 +50,9 @@ def run_check(
     target : str or callable
         ``MODULE:ATTR``, ``MODULE.ATTR`` or ``FILE.py:ATTR``, or the thing itself: a `torch.optim.Optimizer`
         class, a factory ``(params, **hp) -> optimizer``, or a step function
-        ``step(G, state, **hp) -> (update, state)`` with a function ``init(W)`` beside it.
-    spec : {"fismo", "sofim", "muon"}
+        ``step(G, state, **hp) -> (update, state)`` with a function ``init(W)`` beside it. For AdaFisher the
+        first takes the model in the place of its parameters, and the second also ``h_D`` and ``s_D``.
+    spec : {"fismo", "sofim", "adafisher", "muon"}
     options : mapping, optional
         Variants of the spec, built-in hyper-parameters, further keywords for the constructor. Texts are read
         as Python literals where they are such.

@@ -2,30 +2,33 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from proofs_checks.conformance import layer_script
 from proofs_checks.conformance.bench import Bench
 from proofs_checks.conformance.case import Array, Case, Check, Verdict
+from proofs_checks.conformance.layer_case import LayerCase
+from proofs_checks.conformance.layer_script import hexed
 
-__all__ = ["hexed", "inputs", "write"]
-
-
-def hexed(X: Array | float) -> Any:
-    """Nested lists of ``float.hex`` texts."""
-    return [hexed(row) for row in X] if isinstance(X, np.ndarray) and X.ndim else float(X).hex()
+__all__ = ["inputs", "write"]
 
 
 def inputs(case: Case, bench: Bench) -> dict[str, object]:
     """Everything that is needed to run a case again, floats in hexadecimal."""
     hp = {name: float(v).hex() if isinstance(v, float) else v for name, v in case.hp.items()}
-    start = "zero before every step" if case.start is None else hexed(case.start)
-    return {
+    common = {
         "hyper_parameters": hp,
         "variant": {key: str(value) for key, value in bench.setting.variant.items()},
         "dtype": bench.setting.dtype,
-        "start": start,
+    }
+    if isinstance(case, LayerCase):
+        return {**common, **layer_script.inputs(case)}
+    return {
+        **common,
+        "start": "zero before every step" if case.start is None else hexed(case.start),
         "split": list(case.split),
         "gradients": [hexed(G) for G in case.gradients],
     }
@@ -34,14 +37,12 @@ def inputs(case: Case, bench: Bench) -> dict[str, object]:
 def write(check: Check, bench: Bench, case: Case, verdict: Verdict) -> str:
     """A stand-alone script that exits with status 1 while the failure is there."""
     case = verdict.inputs or case
-    kind = _step_lines if bench.is_step else _optimizer_lines
     keywords = bench.target.keywords(case.hp, bench.setting.variant)
     what = "W" if case.start is not None else "update"
     head = [
         f'"""{check.id} {bench.setting.label}: {check.equation}."""',
         "import math, sys",
-        *kind(bench, case, keywords),
-        f"gradients = {_literal(case.gradients)}",
+        *_driving(bench, case, keywords),
     ]
     if not verdict.expected:
         return (
@@ -50,12 +51,15 @@ def write(check: Check, bench: Bench, case: Case, verdict: Verdict) -> str:
             )
             + "\n"
         )
+    rows = _literal
+    if isinstance(case, LayerCase) and not bench.is_step:
+        rows = partial(layer_script.by_parameter, case.layer)
     skipped = len(case.gradients) - len(verdict.expected)
     lines = [
         *head,
         f"# expected {what}: {verdict.source}",
-        f"expected = {_literal(verdict.expected)}",
-        f"allowed = {_literal(verdict.allowed)}  # what rounding allows",
+        f"expected = {rows(verdict.expected)}",
+        f"allowed = {rows(verdict.allowed)}  # what rounding allows",
         "worst = 0.0",
         "for t, G in enumerate(gradients, 1):",
         "    got = step(G)",
@@ -67,6 +71,18 @@ def write(check: Check, bench: Bench, case: Case, verdict: Verdict) -> str:
         "sys.exit(not worst <= 1)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _driving(bench: Bench, case: Case, keywords: Mapping[str, object]) -> list[str]:
+    """The target, a function `step` that takes one, and what it is given at every step as `gradients`."""
+    importing, call = _call(bench.target.make, bench.target.name)
+    if not isinstance(case, LayerCase):
+        kind = _step_lines if bench.is_step else _optimizer_lines
+        return [*kind(bench, case, keywords), f"gradients = {_literal(case.gradients)}"]
+    if bench.is_step:
+        keywords = {name: value for name, value in keywords.items() if name != "refresh"}
+        return layer_script.step_lines(bench, case, importing, call, _arguments(keywords))
+    return layer_script.model_lines(bench, case, importing, call, _arguments(keywords))
 
 
 def _literal(arrays: tuple[Array, ...]) -> str:

@@ -45,7 +45,11 @@ class Session(Protocol):
 
 
 class OptimizerSession:
-    """A `torch.optim.Optimizer`, or anything with its `step`, on parameters of one dtype."""
+    """A `torch.optim.Optimizer`, or anything with its `step`, on parameters of one dtype.
+
+    The last `late` parameters are not handed to it; `transposed` says that parameters and gradients are views
+    of tensors in the other memory order.
+    """
 
     def __init__(
         self,
@@ -55,22 +59,38 @@ class OptimizerSession:
         *,
         dtype: str,
         device: str,
+        late: int = 0,
+        transposed: bool = False,
     ) -> None:
-        self.dtype, self.device = dtype, device
-        self.parameters = [torch.nn.Parameter(to_tensor(X, dtype, device)) for X in arrays]
+        self.dtype, self.device, self._transposed = dtype, device, transposed
+        self.parameters = [torch.nn.Parameter(self._tensor(X)) for X in arrays]
         try:
-            self.optimizer = make(self.parameters, **keywords)
+            self.optimizer = make(self.parameters[: len(arrays) - late], **keywords)
         except Exception as error:
             raise TargetRaised(error) from error
 
-    def step(self, gradients: Sequence[Array | None]) -> None:
-        """Set ``p.grad`` and call ``optimizer.step()``."""
+    def _tensor(self, X: Array) -> torch.Tensor:
+        """`X` as a tensor, as a view in the other memory order if that was asked for."""
+        if self._transposed:
+            return to_tensor(X.T.copy(), self.dtype, self.device).T
+        return to_tensor(X, self.dtype, self.device)
+
+    def give(self, gradients: Sequence[Array | None]) -> None:
+        """Set ``p.grad``."""
         for p, G in zip(self.parameters, gradients, strict=True):
-            p.grad = None if G is None else to_tensor(G, self.dtype, self.device)
+            p.grad = None if G is None else self._tensor(G)
+
+    def advance(self) -> None:
+        """Call ``optimizer.step()``."""
         try:
             self.optimizer.step()
         except Exception as error:
             raise TargetRaised(error) from error
+
+    def step(self, gradients: Sequence[Array | None]) -> None:
+        """Give the gradients and advance."""
+        self.give(gradients)
+        self.advance()
 
     def read(self) -> list[Array]:
         """The parameters, as fresh float64 arrays."""
@@ -115,14 +135,18 @@ class StepSession:
     def _in(self, X: Array) -> Any:
         return to_tensor(X, self._dtype, self._device) if self._tensors else X.copy()
 
+    def _extra(self, i: int) -> dict[str, Any]:
+        """Keywords that change from step to step."""
+        return {self._decays: self._in(self._W[i])} if self._decays else {}
+
     def step(self, gradients: Sequence[Array | None]) -> None:
         """``W <- W - lr * update`` for every parameter that has a gradient."""
         for i, G in enumerate(gradients):
             if G is None:
                 continue
-            extra = {self._decays: self._in(self._W[i])} if self._decays else {}
+            keywords = {**self._keywords, **self._extra(i)}
             try:
-                update, self.states[i] = self._step(self._in(G), self.states[i], **self._keywords, **extra)
+                update, self.states[i] = self._step(self._in(G), self.states[i], **keywords)
                 update = to_array(update) if isinstance(update, torch.Tensor) else np.asarray(update)
                 if update.shape != G.shape:
                     raise ValueError(

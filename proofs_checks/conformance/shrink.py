@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofs_checks.conformance.case import Array, Case
+from proofs_checks.conformance.layer_case import LayerCase, simpler
 
 __all__ = ["shrink"]
 
@@ -55,6 +56,9 @@ def shrink(
 
 def _simpler(case: Case, cast: Callable[[Array], Array]) -> Iterator[Case]:
     """Candidates, the greatest simplifications first."""
+    if isinstance(case, LayerCase):
+        yield from simpler(case, cast)
+        return
     yield from _shorter(case)
     yield from _smaller(case)
     if case.split:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from proofs_checks.conformance.case import Array, Setting, Spec
-from proofs_checks.conformance.errors import TargetRaised, UsageError, nearest
+from proofs_checks.conformance.errors import NotApplicable, TargetRaised, UsageError, nearest
+from proofs_checks.conformance.layer_session import LayerStepSession, ModelSession
+from proofs_checks.conformance.layers import Layer, Linear
 from proofs_checks.conformance.session import OptimizerSession, Session, StepSession
 
 __all__ = ["PRESETS", "Preset", "Target", "resolve"]
@@ -33,6 +35,8 @@ PRESETS: Mapping[str, Preset] = {
     "torch.optim:Muon": Preset(rename={"scale": "adjust_lr_fn", "coefficients": "ns_coefficients"}),
     "torch_impl:FISMO": Preset(),
     "torch_impl:SOFIM": Preset(),
+    "torch_impl:AdaFisher": Preset(variant={"precision": "float32"}),
+    "torch_impl:AdaFisherW": Preset(variant={"precision": "float32"}),
     "reference.muon:step": Preset(rename={"momentum": "beta"}, variant={"precision": "float64"}),
     "torch_impl.muon:step": Preset(rename={"momentum": "beta"}, variant={"precision": "float32"}),
 }
@@ -64,6 +68,8 @@ class Target:
         Canonical names (hyper-parameters and options) that the target does not take.
     tensors : bool
         For a step function: whether it works on torch tensors.
+    model : bool
+        Whether it takes a model in the place of parameters, or, a step function, the factors of a layer.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Target:
     fixed: Mapping[str, object] = field(default_factory=dict)
     lacks: frozenset[str] = frozenset()
     tensors: bool = True
+    model: bool = False
 
     def theirs(self, canonical: str) -> str:
         """Their name for a canonical one."""
@@ -88,21 +95,56 @@ class Target:
 
     def start(self, arrays: Sequence[Array], hp: Mapping[str, float], setting: Setting) -> Session:
         """A fresh run on parameters with these values."""
-        keywords = self.keywords(hp, setting.variant)
         if self.init is None:
-            return OptimizerSession(self.make, arrays, keywords, dtype=setting.dtype, device=setting.device)
-        decays = self.theirs("W") if hp.get("weight_decay") else None
-        return StepSession(
-            self.init,
-            self.make,
-            arrays,
-            keywords,
-            lr=float(hp["lr"]),
-            tensors=self.tensors,
-            decays=decays,
-            dtype=setting.dtype,
-            device=setting.device,
-        )
+            return self.optimize(arrays, hp, setting)
+        if self.model:
+            return self.train([Linear(X.shape[1], X.shape[0]) for X in arrays], arrays, hp, setting)
+        return StepSession(self.init, self.make, arrays, **self._step_options(hp, setting))
+
+    def optimize(
+        self,
+        arrays: Sequence[Array],
+        hp: Mapping[str, float],
+        setting: Setting,
+        *,
+        late: int = 0,
+        transposed: bool = False,
+    ) -> OptimizerSession:
+        """A fresh run of an optimizer; of one that takes a model, on linear layers without bias.
+
+        `late` and `transposed` as in `OptimizerSession`.
+        """
+        if late and self.model and self.takes is not None and "params" not in self.takes:
+            raise NotApplicable("the target takes all parameters of its model and no params")
+        keywords = self.keywords(hp, setting.variant)
+        where: dict[str, Any] = {"dtype": setting.dtype, "device": setting.device}
+        how: dict[str, Any] = {"late": late, "transposed": transposed, **where}
+        if self.model:
+            layers = [Linear(X.shape[1], X.shape[0]) for X in arrays]
+            return ModelSession(self.make, layers, arrays, keywords, **how)
+        return OptimizerSession(self.make, arrays, keywords, **how)
+
+    def train(
+        self, layers: Sequence[Layer], arrays: Sequence[Array], hp: Mapping[str, float], setting: Setting
+    ) -> ModelSession | LayerStepSession:
+        """A fresh run on a model of these layers."""
+        if self.init is None:
+            keywords = self.keywords(hp, setting.variant)
+            where: dict[str, Any] = {"dtype": setting.dtype, "device": setting.device}
+            return ModelSession(self.make, layers, arrays, keywords, **where)
+        refresh = None if "refresh" in self.lacks else int(hp["refresh"])
+        options = self._step_options(hp, setting)
+        return LayerStepSession(self.init, self.make, arrays, refresh=refresh, **options)
+
+    def _step_options(self, hp: Mapping[str, float], setting: Setting) -> dict[str, Any]:
+        return {
+            "keywords": self.keywords(hp, setting.variant),
+            "lr": float(hp["lr"]),
+            "tensors": self.tensors,
+            "decays": self.theirs("W") if hp.get("weight_decay") else None,
+            "dtype": setting.dtype,
+            "device": setting.device,
+        }
 
 
 def resolve(
@@ -128,7 +170,7 @@ def resolve(
             raise UsageError(
                 f"--rename {canonical}=...: no such name in spec {spec.name}; {nearest(canonical, known)}"
             )
-    found = Target(name, thing, _sibling(thing), {**preset.rename, **rename}, _takes(thing))
+    found = Target(name, thing, _sibling(thing), {**preset.rename, **rename}, _takes(thing), model=spec.model)
     variant: dict[str, object] = {key: option.default for key, option in spec.options.items()}
     variant.update(preset.variant)
     found, chosen = _with_options(found, spec, options)

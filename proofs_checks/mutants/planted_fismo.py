@@ -12,7 +12,7 @@ _WHITE = "G~_t = P_t^(-1/2) G_t Q_t^(-1/2)"
 _MOMENTUM = "M_t = beta M_{t-1} + (1 - beta) G~_t"
 _UPDATE = "U_t = P_t^(-1/2) Polar(M_t) Q_t^(-1/2)"
 
-_T_ROOTS = "A, C = inverse_sqrt(P), inverse_sqrt(Q)  # symmetric roots are part of the algorithm's definition"
+_T_ROOTS = "A, C = roots or (inverse_sqrt(P), inverse_sqrt(Q))  # symmetric, by the algorithm's definition"
 _T_MOMENTUM = "M = beta * state.M + (1.0 - beta) * (A @ G.to(P.dtype) @ C)"
 _T_UPDATE = "update = A @ apply_orthogonalizer(M, orthogonalize) @ C"
 _T_LEFT = "L = left_factor(X, Q, mu=mu if theorem else 0.0)"

@@ -8,6 +8,7 @@ import torch
 
 from proofs_checks.conformance import SPECS, CheckReport, CheckStatus, UsageError, run_check
 from proofs_checks.ledger import load_claims
+from proofs_checks.mutants.small_adafisher import AdaFisher
 from proofs_checks.mutants.small_muon import Muon
 
 FAILED = CheckStatus.FAILED
@@ -51,7 +52,9 @@ def test_the_json_has_exactly_the_published_shape_and_reads_back():
 
 def test_every_record_has_its_own_id_and_every_claim_is_in_the_ledger():
     ids = set(load_claims())
-    for spec, target in (("fismo", "torch_impl:FISMO"), ("sofim", "torch_impl:SOFIM"), ("muon", Muon)):
+    targets = {"fismo": "torch_impl:FISMO", "sofim": "torch_impl:SOFIM", "adafisher": AdaFisher, "muon": Muon}
+    assert set(targets) == set(SPECS)
+    for spec, target in targets.items():
         records = check(target, spec, dtype=None).checks
         assert len({record.id for record in records}) == len(records)
         assert {claim for c in SPECS[spec].checks if (claim := c.claim)} <= ids

@@ -114,6 +114,7 @@ def test_all_zero_gradients_give_exact_zeros_with_no_budget(spec):
         "fismo": "reference.fismo:step",
         "sofim": "reference.sofim:step",
         "muon": "reference.muon:step",
+        "adafisher": "reference.adafisher:step",
     }[spec]
     held = bench(spec, target)
     expected, allowed = held.spec.oracle(held, Case(held.hp(), (np.zeros((2, 3)),) * 2))
