@@ -1,8 +1,8 @@
 """PyTorch implementations: batched twins of `reference` in any precision, and optimizers people train with.
 
 `FISMO`, `SOFIM`, `AdaFisher` and `AdaFisherW` are `torch.optim.Optimizer` subclasses; `split_parameters` says
-which parameters go to a method for matrices, and `Composite` steps several optimizers as one. The modules hold
-the functions that the optimizers are made of.
+which parameters go to a method for matrices, and `Composite` steps several optimizers as one. The modules
+hold the functions that the optimizers are made of.
 """
 
 from torch_impl import adafisher, fismo, kronecker, muon, polar, sofim

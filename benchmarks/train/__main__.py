@@ -33,7 +33,7 @@ BUILD = Path("build/train")
 
 #: Trials of each method, so that two cores need a few minutes for the digits and half an hour for the
 #: language model; for other tasks as for that one.
-TRIALS = {"digits": 24, "digits-conv": 16}
+TRIALS = {"digits": 24, "digits-conv": 16, "stdlib-lm": 8, "stdlib-lm-bpe": 8}
 OTHER_TRIALS = 12
 
 QUICK = {"trials": 2, "seeds": 2, "steps": 20}

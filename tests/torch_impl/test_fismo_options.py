@@ -23,11 +23,11 @@ def numbers(state):
     ("refresh", "expected"), [(1, M * M + N * N + M * N), (4, 2 * (M * M + N * N) + M * N)]
 )
 def test_the_state_has_the_promised_size(dtype, refresh, expected):
-    (W,) = parameters(dtype=dtype, shapes=[(M, N)])
-    optimizer = FISMO([W], refresh=refresh)
+    params = parameters(dtype=dtype, shapes=[(M, N), (M, N)])  # stepped as one batch
+    optimizer = FISMO(params, refresh=refresh)
     for _ in range(2):
-        run(optimizer, [W], 1)
-        state = optimizer.state[W]
+        run(optimizer, params, 1)
+        state = optimizer.state[params[1]]
         assert numbers(state) == expected
         assert {x.dtype for name, x in state.items() if name != "step"} == {_checks.working(dtype)}
         assert all(x.untyped_storage().nbytes() == x.nbytes for x in state.values()), "a view of a batch"
@@ -85,15 +85,22 @@ def test_held_roots_are_saved_and_continued_from():
     assert all(map(torch.equal, params, copies))
     saved = optimizer.state_dict()
     del saved["state"][0]["A"]
-    with pytest.raises(ValueError, match="the state of parameter 0 of group 0 must hold .*'A'"):
+    with pytest.raises(ValueError, match=r"the state of parameter 0 of group 0 must hold .*'A'"):
         other.load_state_dict(saved)
 
 
-@pytest.mark.parametrize("shape", [(4, 2, 3), (4, 2, 3, 3), (4, 2, 1, 2, 2), (3, 0, 2, 2), (0, 2, 2)])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        *(
+            (s, torch.contiguous_format)
+            for s in [(4, 2, 3), (4, 2, 3, 3), (4, 2, 1, 2, 2), (3, 0, 2, 2), (0, 2, 2)]
+        ),
+        ((4, 2, 3, 3), torch.channels_last),
+        ((4, 2, 1, 2, 2), torch.channels_last_3d),
+    ],
+)
 def test_a_kernel_is_stepped_as_the_matrix_of_its_rows(shape, layout):
-    if layout == torch.channels_last and len(shape) != 4:
-        pytest.skip("a layout of four dimensions")
     (kernel,) = parameters(shapes=[shape])
     rows = kernel.detach().flatten(1)
     kernel.data = kernel.detach().contiguous(memory_format=layout)

@@ -67,16 +67,16 @@ def agree_after_steps(optimizer_class, backend, *, spoil=None, fullgraph, **opti
 @pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("options", SOFIM_OPTIONS, ids=str)
-def test_sofim_is_one_graph_and_compiling_ends_with_the_second_step(backend, options):
+def test_sofim_is_one_graph_and_compiled_once(backend, options):
     counts = agree_after_steps(SOFIM, backend, spoil=2, fullgraph=True, **options)
-    assert counts[1] == counts[-1], f"compiled again and again: {counts}"
+    assert counts[0] == counts[-1], f"compiled again: {counts}"
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="needs a C++ compiler")
 def test_sofim_runs_through_the_default_backend():
     counts = agree_after_steps(SOFIM, "inductor", spoil=2, fullgraph=True, **SOFIM_OPTIONS[1])
-    assert counts[1] == counts[-1], f"compiled again and again: {counts}"
+    assert counts[0] == counts[-1], f"compiled again: {counts}"
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")

@@ -130,12 +130,23 @@ def test_squares_out_of_range_do_not_stop_the_step():
         assert distance(p, want, budget=8 * cases.stored(want, torch.float32)).passed
 
 
+def test_a_length_that_no_float32_holds_still_moves_float32_parameters():
+    p = torch.nn.Parameter(torch.zeros(3))
+    optimizer = SOFIM([p], lr=1e10, rho=1e-30)
+    p.grad = torch.full((3,), 1e-20)
+    optimizer.step()
+    g = float(p.grad[0])
+    want = np.full(3, -1e10 * g / (1e-30 + 3 * g * g))
+    assert distance(p, want, budget=8 * cases.stored(want, torch.float32)).passed
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_finiteness_is_told_exactly_and_cheaply(dtype):
     good = [torch.ones(3, dtype=dtype), torch.empty(0, dtype=dtype), torch.full((), 2.0, dtype=dtype)]
     assert finite.surely_finite(good)
     assert finite.all_finite(good)
     assert finite.finite_flags(good).tolist() == [True] * 3
+    assert finite.surely_finite([torch.full((9,), 3e4, dtype=dtype)]), "a float16 sum would have overflowed"
     huge = [*good, torch.full((9,), torch.finfo(dtype).max, dtype=dtype)]
     assert finite.all_finite(huge)
     for value in SPOILS:

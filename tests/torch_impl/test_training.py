@@ -58,8 +58,9 @@ def accuracy(model, X: Tensor, y: Tensor) -> float:
         {},
         {"factor_scaling": "unit", "damping": "theorem", "mu": 0.1},
         {"orthogonalize": "polar-express"},
+        {"orthogonalize": "jordan", "refresh": 10},
     ],
-    ids=["default", "unit-theorem", "polar-express"],
+    ids=["default", "unit-theorem", "polar-express", "jordan-refresh"],
 )
 def test_fismo_learns_the_digits_next_to_adamw_for_the_biases(digits, options):
     X, y, unseen, labels = digits
@@ -72,10 +73,11 @@ def test_fismo_learns_the_digits_next_to_adamw_for_the_biases(digits, options):
     assert accuracy(model, unseen, labels) > REQUIRED_ACCURACY
 
 
-def test_sofim_learns_the_digits(digits):
+@pytest.mark.parametrize("scope", ["global", "parameter"])
+def test_sofim_learns_the_digits(digits, scope):
     X, y, unseen, labels = digits
     model = network(0, bias=True)
-    train(model, [SOFIM(model.parameters(), lr=0.5)], X, y, epochs=30)
+    train(model, [SOFIM(model.parameters(), lr=0.5, scope=scope)], X, y, epochs=30)
     assert accuracy(model, unseen, labels) > REQUIRED_ACCURACY
 
 

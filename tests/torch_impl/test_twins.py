@@ -56,6 +56,11 @@ def test_importing_torch_impl_does_not_import_the_reference():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_importing_torch_impl_does_not_import_the_compiler():
+    code = "import sys, torch_impl; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_optimizers_are_torch_optimizers():
     assert issubclass(torch_impl.FISMO, torch.optim.Optimizer)
     assert issubclass(torch_impl.SOFIM, torch.optim.Optimizer)

@@ -82,8 +82,8 @@ class AdaFisher(CheckedOptimizer):
     process_group : ProcessGroup, optional
         Over which measurements are pooled, so that replicas stay equal; by default, once
         `torch.distributed` is initialised, all processes. Plain parameters are pooled too: a process that
-        trains a model of its own needs a group of itself. An optimizer with a group can be neither pickled nor
-        copied, because a group cannot.
+        trains a model of its own needs a group of itself. An optimizer with a group can be neither pickled
+        nor copied, because a group cannot.
     maximize : bool
         Ascend instead of descend.
     nonfinite : {"raise", "skip"}

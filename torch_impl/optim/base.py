@@ -15,11 +15,10 @@ from torch import Tensor
 
 from torch_impl import _checks
 from torch_impl.optim import finite, loading, sharding
+from torch_impl.optim.checking import NONFINITE, check_dense_real, checked_gradient, flag, learning_rate
 from torch_impl.optim.writing import Gradient
 
 __all__ = ["CheckedOptimizer", "Gradient", "flag", "learning_rate"]
-
-NONFINITE = ("raise", "skip")
 
 
 class _Skip(Exception):
@@ -137,7 +136,7 @@ class CheckedOptimizer(torch.optim.Optimizer):
             self._check_group(index, group, wait=True)
             for position, parameter in enumerate(group["params"]):
                 where = loading.where(index, position, group)
-                _check_dense_real(where, parameter)
+                check_dense_real(where, parameter)
                 self._check_parameter(where, parameter)
         except (TypeError, ValueError):
             self.param_groups.pop()
@@ -218,8 +217,8 @@ class CheckedOptimizer(torch.optim.Optimizer):
         """Create missing state before `torch.compile` traces the step.
 
         The compiler knows a method of this name and calls it while tracing. State created inside a graph
-        would come out wrong: equal step counts are merged into one tensor. One call for all groups, because
-        after the first the compiler takes the state for complete.
+        would be one of its outputs, whose memory a CUDA graph reuses, and the second step would be another
+        graph. One call for all groups, because after the first the compiler takes the state for complete.
         """
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -251,7 +250,7 @@ class CheckedOptimizer(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 where = loading.where(index, position, group)
-                gradient = _checked_gradient(where, parameter.grad, parameter)
+                gradient = checked_gradient(where, parameter.grad, parameter)
                 if not compiling:
                     self._check_kept_shape(where, parameter)
                 found.append(Gradient(where, parameter, -gradient if group["maximize"] else gradient, group))
@@ -307,49 +306,3 @@ class CheckedOptimizer(torch.optim.Optimizer):
                 f"capturing a step of {type(self).__name__} in a CUDA graph needs capturable=True and "
                 'nonfinite="skip" in every group: otherwise the host waits'
             )
-
-
-def learning_rate(value: float | Tensor, *, wait: bool = False) -> None:
-    """Raise ValueError or TypeError unless `lr` is a number or a one-element tensor, finite and at least 0.
-
-    The value of a tensor on a GPU is looked at only if the host may wait for it.
-    """
-    if isinstance(value, Tensor):
-        if value.numel() != 1 or not value.is_floating_point():
-            raise ValueError(f"lr must be a number or a real tensor of one element, got {tuple(value.shape)}")
-        if value.device.type != "cpu" and not wait:
-            return
-        value = value.item()
-    _checks.number("lr", value, at_least=0.0)
-
-
-def flag(name: str, value: bool) -> bool:
-    """Return `value` if it is True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
-    return value
-
-
-def _checked_gradient(where: str, gradient: Tensor, parameter: Tensor) -> Tensor:
-    """The gradient, laid out as its parameter, or ValueError."""
-    if (
-        gradient.dtype == parameter.dtype
-        and gradient.layout == torch.strided
-        and gradient.shape == parameter.shape
-        and gradient.device == parameter.device
-        and not (sharding.is_sharded(gradient) or sharding.is_sharded(parameter))
-    ):
-        return gradient
-    _check_dense_real(f"the gradient of {where}", gradient)
-    if gradient.shape != parameter.shape or gradient.device != parameter.device:
-        raise ValueError(
-            f"the gradient of {where} must have shape {tuple(parameter.shape)} "
-            f"on {parameter.device}, got {tuple(gradient.shape)} on {gradient.device}"
-        )
-    return sharding.matched(gradient, parameter)
-
-
-def _check_dense_real(name: str, x: Tensor) -> None:
-    if x.is_complex():
-        raise ValueError(f"{name} must be real, got {x.dtype}")
-    _checks.tensor(name, x)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torch_impl import _checks
 
-__all__ = ["all_finite", "finite_flags", "surely_finite"]
+__all__ = ["alike", "all_finite", "finite_flags", "surely_finite"]
 
 
 def surely_finite(tensors: Sequence[Tensor]) -> Tensor:
@@ -24,7 +24,7 @@ def surely_finite(tensors: Sequence[Tensor]) -> Tensor:
     """
     flags = [
         torch.stack(torch._foreach_norm(members, 2, _checks.working(dtype))).isfinite().all()
-        for (_, dtype), members in _alike(tensors).items()
+        for (_, dtype), members in alike(tensors).items()
     ]
     return _together(flags)
 
@@ -44,12 +44,16 @@ def all_finite(tensors: Sequence[Tensor]) -> Tensor:
         torch.stack(torch._foreach_norm([x if x.numel() else x.new_zeros(1) for x in members], torch.inf))
         .isfinite()
         .all()
-        for members in _alike(tensors).values()
+        for members in alike(tensors).values()
     ]
     return _together(flags)
 
 
-def _alike(tensors: Sequence[Tensor]) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
+def alike(tensors: Sequence[Tensor]) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
+    """The tensors by device and dtype."""
+    first = tensors[0]
+    if all(x.dtype is first.dtype and x.get_device() == first.get_device() for x in tensors):
+        return {(first.device, first.dtype): list(tensors)}
     groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for x in tensors:
         groups.setdefault((x.device, x.dtype), []).append(x)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_impl import _checks, fismo
 from torch_impl.optim import loading, sharding, writing
 from torch_impl.optim.base import CheckedOptimizer, Gradient, flag
+from torch_impl.optim.compiling import uncompiled
 from torch_impl.polar import Orthogonalizer
 
 __all__ = ["FISMO"]
@@ -172,7 +173,7 @@ class FISMO(CheckedOptimizer):
         state = fismo.init(torch.empty(_sides(W), dtype=W.dtype, device=W.device))
         return {**state._asdict(), "step": writing.new_count(gradient)}
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def _advance(self, gradients: Sequence[Gradient], accept: Tensor | None) -> None:
         before = [self.state.get(g.parameter) or self._new_state(g) for g in gradients]
         batches: dict[Hashable, list[int]] = {}
@@ -183,7 +184,7 @@ class FISMO(CheckedOptimizer):
         after: dict[int, dict[str, Tensor]] = {}
         for members in batches.values():
             batch = [(gradients[index], before[index]) for index in members]
-            after |= zip(members, self._step_batch(batch, accept), strict=True)
+            after |= zip(members, self._step_batch(batch), strict=True)
         results = [after[index] for index in range(len(gradients))]
         accept = self._accept(_named(gradients, results), accept, why=WHY)
         for gradient, old, new in zip(gradients, before, results, strict=True):
@@ -195,15 +196,11 @@ class FISMO(CheckedOptimizer):
             update = sharding.shard_like(result["update"].reshape(W.shape), W)
             writing.descend(gradient.group, [sharding.local(W)], [update], [gradient.group["lr"]], accept)
 
-    def _step_batch(
-        self, batch: Sequence[tuple[Gradient, Mapping[str, Tensor]]], accept: Tensor | None
-    ) -> list[dict[str, Tensor]]:
+    def _step_batch(self, batch: Sequence[tuple[Gradient, Mapping[str, Tensor]]]) -> list[dict[str, Tensor]]:
         """Step equal-shaped matrices with equal options as one batch, out of place."""
         gradients, states = zip(*batch, strict=True)
         group, dtype = gradients[0].group, states[0]["M"].dtype
         G = torch.stack([_matrix(gradient.value).to(dtype) for gradient in gradients])
-        if accept is not None:  # LAPACK stops at a NaN, even in a step that will not be taken
-            G = torch.where(accept.to(G.device), G, 0.0)
         P, Q, M = (torch.stack([state[name] for state in states]) for name in "PQM")
         roots = None
         if not _due(gradients[0], states[0]):

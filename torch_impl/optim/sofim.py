@@ -67,7 +67,11 @@ class SOFIM(CheckedOptimizer):
 
     State: one buffer M of the parameter's size (float64 for float64 parameters, else float32) and a count
     "step". The norm is accumulated in float64, over blocks of at most 1024 numbers that a CPU sums in
-    float32; gradients of 1e30 in float32 neither overflow it nor stop training.
+    float32; gradients of 1e30 in float32 neither overflow it nor stop training, but then a CPU takes it once
+    more in float64, which costs as much as several steps.
+
+    Time: next to momentum SGD, a look at the gradients before the step and a norm of the momenta after it,
+    two passes of memory in which nothing is written (`benchmarks/step_cost.py` measures the ratio).
 
     ``torch.compile`` takes the step as one graph with ``nonfinite="skip"``. A changed `lr` that is a number
     makes it compile again; a tensor does not.
@@ -153,7 +157,7 @@ def _batches(gradients: Sequence[Gradient], states: Sequence[Mapping[str, Tensor
         M, t = state["M"], float(state["step"]) if known else state["step"]
         scope = {"global": "", "group": f"group {id(group)}", "parameter": where}[group["scope"]]
         sharded = sharding.is_sharded(W)
-        key = (id(group), scope, t if known else None, W.device, W.dtype, M.dtype, sharded)
+        key = (id(group), scope, t if known else None, W.get_device(), W.dtype, M.dtype, sharded)
         batch = batches.get(key)
         if batch is None:
             batch = batches[key] = _Batch(group, scope, [], [], [], [], [])
@@ -169,7 +173,8 @@ def _batches(gradients: Sequence[Gradient], states: Sequence[Mapping[str, Tensor
 def _averaged(batch: _Batch, accept: Tensor | None, *, careful: bool) -> Tensor:
     """Average the gradients of a batch; return what it adds to ``nu = |M_hat|^2``, M_hat being ``M / c``."""
     beta, c = batch.group["beta"], batch.corrections
-    g = [gradient.to(M.dtype) for gradient, M in zip(batch.g, batch.M, strict=True)]
+    dtype = batch.M[0].dtype
+    g = batch.g if batch.g[0].dtype == dtype else [gradient.to(dtype) for gradient in batch.g]
     sharded = sharding.is_sharded(batch.parameters[0])
     if accept is None and not careful and isinstance(c[0], float) and not sharded:
         return average_and_sum(batch.M, g, beta) / c[0] ** 2

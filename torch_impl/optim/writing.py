@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torch_impl import _checks
+from torch_impl.optim.finite import alike
 
 __all__ = ["Gradient", "add_one", "average", "descend", "new_count", "overwrite"]
 
@@ -34,10 +35,7 @@ def add_one(counts: Sequence[Tensor], accept: Tensor | None) -> None:
     """Count an accepted step, in place."""
     # Foreach with a tensor, always: a number would be wrapped once for every count, and what `add_` does to a
     # float64 count on the CPU is lost inside `torch.compile` (PyTorch 2.13).
-    homes: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for count in counts:
-        homes.setdefault((count.device, count.dtype), []).append(count)
-    for (device, dtype), members in homes.items():
+    for (device, dtype), members in alike(counts).items():
         one = torch.ones((), dtype=dtype, device=device) if accept is None else accept.to(device, dtype)
         torch._foreach_add_(members, one)
 
@@ -88,7 +86,8 @@ def descend(
     Notes
     -----
     Arithmetic is in the dtype of the direction, or of the parameter if that is wider; a half precision
-    parameter is rounded once, on storing.
+    parameter is rounded once, on storing. A length beyond the range of that dtype is taken in float64 where
+    the host knows it.
     """
     dtype = torch.promote_types(W[0].dtype, D[0].dtype)
     numbers = [_on_host(length) for length in lengths]
