@@ -254,9 +254,9 @@ _CHECKS = (
         where=_normalises_last,
     ),
     _check("adafisher.range", "ADAF-range", RANGE, cases=cases.ranges, judge=_bounded, script=False),
-    _check("adafisher.momentum", "ADAF-momentum", MOMENTUM, cases=cases.plain),
-    _check("adafisher.bias-correction", "ADAF-momentum", CORRECTED, cases=cases.constant_gradient),
-    _check("adafisher.momentum-order", "ADAF-momentum", MOVING, cases=cases.moving),
+    _check("adafisher.momentum", "ADAF-update", MOMENTUM, cases=cases.plain),
+    _check("adafisher.bias-correction", "ADAF-update", CORRECTED, cases=cases.constant_gradient),
+    _check("adafisher.momentum-order", "ADAF-update", MOVING, cases=cases.moving),
     *_variants("adafisher.average", "ADAF-average", cases.averages, _AVERAGED),
     *_variants("adafisher.average", "ADAF-legacy", cases.averages, {RELEASED: _is(averaging="released")}),
     *_variants(
@@ -270,7 +270,7 @@ _CHECKS = (
     *(
         _check(
             "adafisher.weight-decay",
-            "ADAF-momentum",
+            "ADAF-update",
             text,
             cases=cases.decayed,
             needs=("weight_decay",),

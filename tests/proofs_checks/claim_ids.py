@@ -134,6 +134,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "ADAF-zero-one",
         "ADAF-loss-scale",
         "ADAF-golden",
+        "ADAF-update",
         "ADAF-diagonal",
         "ADAF-P3.1-block",
         "ADAF-average",
