@@ -79,7 +79,7 @@ def _parallel_sum(x: Carrier) -> Equations:
 
 
 def _scalar_bound(*, wrong_rate: bool, no_square_root: bool) -> tuple[Ratio, ...]:
-    """With eigenvalues ``q_i`` of ``Q`` and diagonal entries ``k_i`` of ``N``: ``y <= Y`` implies ``y' <= Y``."""
+    """Eigenvalues ``q_i`` of ``Q``, diagonal entries ``k_i`` of ``N``: ``y <= Y`` implies ``y' <= Y``."""
     k, q, t, m, y, n = sympy.symbols("k q t m y n", positive=True)
     k2, q2, u, r, b, z, c = sympy.symbols("k_2 q_2 chi r b z c", positive=True)
 
