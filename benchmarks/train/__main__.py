@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     source = TaskSource(options.task, options.data_dir, options.size)
     try:
-        methods = tuple(_method(name) for name in options.methods.split(","))
         task = source.load()
+        methods = tuple(_method(name) for name in options.methods.split(","))
     except (ValueError, FileNotFoundError, ModuleNotFoundError, MissingPackageError) as error:
         parser.error(str(error))
     granted = {
