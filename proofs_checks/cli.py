@@ -17,6 +17,7 @@ from proofs_checks.terminal import (
     FAILED,
     PASSED,
     Refused,
+    finite,
     make_console,
     pairs,
     progress_bar,
@@ -26,9 +27,12 @@ from proofs_checks.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from proofs_checks.conformance import CheckReport
+    from proofs_checks.ledger import Claim, Dossier
     from proofs_checks.results import VerifyResults
 
 __all__ = ["app", "main"]
@@ -156,26 +160,53 @@ def claims(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the ledger with the recorded statuses, or one claim with its source, assumptions and evidence."""
+    """Print the ledger with the recorded statuses, or one claim with everything recorded about it.
+
+    Nothing is run: figures, tightness and counterexamples are those of the last recorded run.
+
+    Exit status: 0, or 1 if a file of the ledger or of the record is broken, 2 for a usage error.
+    """
     with told("claims"):
-        from proofs_checks.ledger import get_claim, load_assumptions, load_claims, load_recorded
+        from proofs_checks.ledger import get_claim, load_assumptions, load_claims
         from proofs_checks.report.terminal import claim_details, ledger_lines
 
-        ledger, recorded = load_claims(), load_recorded()
+        ledger = load_claims()
         chosen = {id: get_claim(id)} if id else ledger
-        statuses = {name: recorded.status(name) for name in chosen}
+        dossiers = _dossiers(chosen)
         if as_json:
             documents = [
-                claim.model_dump(mode="json") | {"status": statuses[claim.id]} for claim in chosen.values()
+                finite(claim.model_dump(mode="json") | dossiers[claim.id].model_dump(mode="json"))
+                for claim in chosen.values()
             ]
             typer.echo(json.dumps(documents[0] if id else documents, indent=1, ensure_ascii=False))
         elif id:
             instead = ledger.get(chosen[id].replaced_by or "")
             claim_details(
-                make_console(), chosen[id], statuses[id], assumptions=load_assumptions(), instead=instead
+                make_console(), chosen[id], dossiers[id], assumptions=load_assumptions(), instead=instead
             )
         else:
-            ledger_lines(make_console(), chosen, statuses)
+            ledger_lines(make_console(), chosen, {name: entry.status for name, entry in dossiers.items()})
+
+
+def _dossiers(claims: "Mapping[str, Claim]") -> "dict[str, Dossier]":
+    """What was recorded about each claim, once the files have been found to agree with each other."""
+    from proofs_checks.ledger import (
+        LedgerError,
+        check_evidence_exists,
+        dossier,
+        load_claims,
+        load_exemptions,
+        load_figures,
+        load_recorded,
+        record_problems,
+    )
+
+    recorded, figures, exemptions = load_recorded(), load_figures(), load_exemptions()
+    for path in dict.fromkeys(path for claim in claims.values() for path in claim.evidence):
+        check_evidence_exists(path)
+    for problem in record_problems(load_claims(), recorded, figures):
+        raise LedgerError(problem)
+    return {id: dossier(claim, recorded.status(id), figures, exemptions) for id, claim in claims.items()}
 
 
 @app.command(epilog='Example: fisherproof schedules --coefficients "3.4445,-4.775,2.0315; 2,-1.5,0.5"')
@@ -223,7 +254,7 @@ def check(
         ),
     ],
     spec: Annotated[
-        str, typer.Option(metavar="NAME", help="What it should be, such as muon, fismo or sofim.")
+        str, typer.Option(metavar="NAME", help="What it should be, such as muon, fismo, sofim or adafisher.")
     ],
     option: Annotated[
         list[str] | None,

@@ -1,21 +1,24 @@
 """The shape of what `fisherproof verify` writes: one record per claim, one per twin comparison."""
 
+import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from proofs_checks.evidence import Kind, Scope, Tier
 from proofs_checks.ratios import Ratio
 
 __all__ = [
+    "AblationResult",
     "ClaimResult",
     "Environment",
     "EvidenceResult",
+    "Headline",
     "RatioResult",
     "Status",
     "TwinResult",
@@ -85,6 +88,32 @@ class RatioResult(_Record):
         )
 
 
+class AblationResult(_Record):
+    """What became of a claim on instances that violate one of its assumptions and keep all the others.
+
+    Attributes
+    ----------
+    claim, assumption : str
+        Ids of the ledger.
+    broken : bool
+        Whether the claim failed on some instance; if not, the assumption was not needed in the tested range.
+    factor : float
+        Largest left side over right side of the claim's inequality, rounded down; infinite where the right
+        side was zero.
+    tries : int
+        Instances that were tried.
+    how : str
+        How they violate the assumption.
+    """
+
+    claim: str
+    assumption: str
+    broken: bool
+    factor: float
+    tries: int
+    how: str
+
+
 class EvidenceResult(_Record):
     """One evidence function, run."""
 
@@ -99,6 +128,7 @@ class EvidenceResult(_Record):
     figures: dict[str, float] = {}
     tightness: float | None = None
     counterexample: dict[str, object] | None = None
+    ablations: list[AblationResult] = []
     faults: list[str]
     seconds: float
 
@@ -117,6 +147,7 @@ class ClaimResult(_Record):
     source: str
     kind: str
     aim: str
+    provenance: list[str] = []
     reconstructed: bool
     replaced_by: str | None = None
     blocked: str | None = None
@@ -139,13 +170,55 @@ class TwinResult(_Record):
     worst_input: str
 
 
+#: Provenance tags of statements that were not read in their source: somebody else's account, or ours.
+_NOT_READ = frozenset({"2nd", "rec"})
+
+
+class Headline(_Record):
+    """What a reader must know before anything else; may only get better.
+
+    Attributes
+    ----------
+    trusted_numbers : int
+        Statements tagged second-hand or reconstructed whose numbers no evidence verifies: there is none, in
+        any tier, or it failed.
+    untested : int
+        Claims without evidence in any tier.
+    refuted : int
+        Claims refuted as stated in this run.
+    counterexamples : int
+        How many of those show a finite counterexample.
+    """
+
+    trusted_numbers: int
+    untested: int
+    refuted: int
+    counterexamples: int
+
+    @classmethod
+    def of(cls, claims: Sequence[ClaimResult]) -> Self:
+        """The headline of these results."""
+        refuted = [claim for claim in claims if claim.derived is Status.REFUTED]
+        return cls(
+            trusted_numbers=sum(
+                bool(_NOT_READ & {*claim.provenance}) and not _verified(claim) for claim in claims
+            ),
+            untested=sum(_without_evidence(claim) for claim in claims),
+            refuted=len(refuted),
+            counterexamples=sum(any(map(_finite_counterexample, claim.evidence)) for claim in refuted),
+        )
+
+
 class VerifyResults(_Record):
     """Everything one run of `fisherproof verify` found.
 
-    `problems` are breaches of the ledger's own rules (orphans, missing reasons), `warnings` ratios that grew.
+    `problems` are breaches of the ledger's own rules (orphans, missing reasons), `record_problems` what in
+    the recorded files does not follow from their own evidence (recording anew mends it), `warnings` ratios
+    that grew and figures recorded with older code. The headline follows from the claims.
     """
 
     fisherproof: str
+    headline: Headline
     tier: Tier
     started: str
     seconds: float
@@ -154,10 +227,41 @@ class VerifyResults(_Record):
     claims: list[ClaimResult]
     twins: list[TwinResult]
     problems: list[str] = []
+    record_problems: list[str] = []
     warnings: list[str] = []
+
+    @model_validator(mode="after")
+    def _headline_follows(self) -> Self:
+        if self.headline != Headline.of(self.claims):
+            raise ValueError("headline: does not follow from the claims")
+        return self
 
     @property
     def agrees(self) -> bool:
-        """Whether statuses equal the recorded ones, the twins agree and the ledger has no problem."""
+        """Whether statuses are the recorded ones, twins agree, and ledger and record have no problems."""
         held = all(claim.agrees for claim in self.claims) and all(twin.worst.passed for twin in self.twins)
-        return held and not self.problems
+        return held and not self.problems and not self.record_problems
+
+
+def _without_evidence(claim: ClaimResult) -> bool:
+    return not claim.evidence and not claim.pending
+
+
+def _verified(claim: ClaimResult) -> bool:
+    """Whether some evidence bears on the claim's numbers and none of it failed."""
+    return not _without_evidence(claim) and claim.derived is not Status.FAILING
+
+
+def _finite_counterexample(evidence: EvidenceResult) -> bool:
+    """Whether refuting evidence shows an instance all of whose numbers are finite."""
+    return evidence.refutes and bool(evidence.counterexample) and _finite(evidence.counterexample)
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    if isinstance(value, str):  # floats are written as hexadecimal or decimal text too
+        return value.strip().lower().lstrip("+-") not in {"inf", "infinity", "nan"}
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,8 +1,9 @@
 """What every command shares: exit codes, errors as one line, a progress bar, a console."""
 
+import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ __all__ = [
     "PASSED",
     "USAGE",
     "Refused",
+    "finite",
     "make_console",
     "pairs",
     "progress_bar",
@@ -55,30 +57,41 @@ def progress_bar() -> Iterator[tuple["Console", Callable[[int, int, str], None]]
 
 @contextmanager
 def told(command: str) -> Iterator[None]:
-    """Turn what the caller got wrong, and an interruption, into one line on stderr and an exit code."""
+    """Turn what went wrong, and an interruption, into one line on stderr and an exit code.
+
+    What the caller got wrong is a usage error; a ledger that is broken is a failure of what was asked about.
+    """
     try:
         yield
     except KeyboardInterrupt as error:
         say(f"fisherproof {command}: interrupted")
         raise typer.Exit(INTERRUPTED) from error
-    except _usage_errors() as error:
+    except _raised_by(_USAGE_ERRORS) as error:
         say(f"fisherproof {command}: {' '.join(str(error).split())}")
         raise typer.Exit(USAGE) from error
+    except _raised_by(_BROKEN) as error:
+        say(f"fisherproof {command}: {' '.join(str(error).split())}")
+        raise typer.Exit(FAILED) from error
 
 
 class Refused(Exception):
     """An argument that the command itself cannot honour."""
 
 
-def _usage_errors() -> tuple[type[Exception], ...]:
-    """What the modules below raise when a question cannot be asked; only imported ones can have raised."""
-    homes = {
-        "proofs_checks.conformance.errors": "UsageError",
-        "proofs_checks.ledger.schema": "LedgerError",
-        "proofs_checks.verify": "UsageError",
-    }
+#: What modules raise when a question cannot be asked, and when the ledger itself cannot be used.
+_USAGE_ERRORS = {
+    "proofs_checks.terminal": "Refused",
+    "proofs_checks.conformance.errors": "UsageError",
+    "proofs_checks.ledger.schema": "UnknownClaimError",
+    "proofs_checks.verify": "UsageError",
+}
+_BROKEN = {"proofs_checks.ledger.schema": "LedgerError"}
+
+
+def _raised_by(homes: Mapping[str, str]) -> tuple[type[Exception], ...]:
+    """Classes of error by module and name; only imported modules can have raised."""
     loaded = [getattr(sys.modules[home], name) for home, name in homes.items() if home in sys.modules]
-    return Refused, *loaded
+    return tuple(loaded)
 
 
 def pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
@@ -90,6 +103,15 @@ def pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
             raise Refused(f"{flag} must be NAME=VALUE, got {text!r}")
         found[name] = value
     return found
+
+
+def finite(value: object) -> object:
+    """`value` with numbers that strict JSON cannot hold as text: "inf", "-inf", "nan"."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def writable(folder: Path) -> None:

@@ -15,17 +15,20 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from proofs_checks.adversarial.ablation import AblationFinding
 from proofs_checks.evidence import Evidence, Finding, Scope, Tier
 from proofs_checks.ledger.discovery import kind_of, resolve_evidence
+from proofs_checks.ledger.figures import load_figures, stale_warnings
 from proofs_checks.ledger.lint import lint_ledger
 from proofs_checks.ledger.load import load_claims, nearest_claims
-from proofs_checks.ledger.recorded import Recorded, growth_warnings, load_recorded
+from proofs_checks.ledger.recorded import Recorded, growth_warnings, load_recorded, record_problems
 from proofs_checks.ledger.schema import Claim, LedgerError
 from proofs_checks.ledger.status import derive_status, explain_status
 from proofs_checks.results import (
     ClaimResult,
     Environment,
     EvidenceResult,
+    Headline,
     RatioResult,
     Status,
     TwinResult,
@@ -82,12 +85,13 @@ def run_verify(
     chosen_tier, claims = _tier(tier), select_claims(claims_glob)
     _check_device(device)
     started, clock = datetime.now(UTC), time.perf_counter()
+    recorded, figures = load_recorded(), load_figures()
     tell = _Teller(progress, total=_count_evidence(claims, chosen_tier) + twin_count())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(limits=1):
-            decided = _run_claims(claims, chosen_tier, load_recorded(), tell, on_claim)
+            decided = _run_claims(claims, chosen_tier, recorded, tell, on_claim)
             twins = []
             for twin in compare_twins(device, starting=tell.starts):
                 twins.append(twin)
@@ -98,6 +102,7 @@ def run_verify(
     tell.ends()
     return VerifyResults(
         fisherproof=version("fisherproof"),
+        headline=Headline.of(decided),
         tier=chosen_tier,
         started=started.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - clock,
@@ -106,7 +111,9 @@ def run_verify(
         claims=decided,
         twins=twins,
         problems=lint_ledger(),
-        warnings=growth_warnings(decided, load_recorded()),
+        record_problems=record_problems(load_claims(), recorded, figures),
+        warnings=growth_warnings(decided, recorded)
+        + stale_warnings((path for claim in claims.values() for path in claim.evidence), figures),
     )
 
 
@@ -211,6 +218,7 @@ def _decide(claim: Claim, ran: list[EvidenceResult], pending: list[str], recorde
         source=claim.source,
         kind=claim.kind,
         aim=claim.aim,
+        provenance=list(claim.provenance),
         reconstructed=claim.reconstructed,
         replaced_by=claim.replaced_by,
         blocked=claim.blocked,
@@ -250,6 +258,7 @@ def _result(path: str, function: Evidence, finding: Finding, seconds: float) -> 
         figures={name: float(value) for name, value in finding.figures.items()},
         tightness=finding.tightness,
         counterexample=None if finding.counterexample is None else _plain_dict(finding.counterexample),
+        ablations=list(finding.ablations) if isinstance(finding, AblationFinding) else [],
         faults=list(function.faults),
         seconds=seconds,
     )

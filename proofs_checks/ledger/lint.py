@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from proofs_checks.evidence import Evidence
+from proofs_checks.ledger.ablation import lint_ablation
 from proofs_checks.ledger.discovery import all_evidence, kind_of
-from proofs_checks.ledger.load import load_claims
+from proofs_checks.ledger.load import load_claims, load_exemptions
 from proofs_checks.ledger.schema import Claim
 from proofs_checks.ledger.status import EXACT
 
@@ -15,8 +16,11 @@ __all__ = ["lint_claims", "lint_ledger", "lint_markers"]
 
 def lint_ledger() -> list[str]:
     """Every breach of the rules in the ledger of this package, one line each; empty when there is none."""
+    from proofs_checks.adversarial.ablation_table import studied_pairs  # slow to import, and only used here
+
     functions, broken = all_evidence()
-    return broken + lint_claims(load_claims(), functions)
+    ablation = lint_ablation(load_claims(), studied_pairs(), load_exemptions())
+    return [*broken, *lint_claims(load_claims(), functions), *ablation]
 
 
 def lint_claims(claims: Mapping[str, Claim], functions: Mapping[str, Evidence]) -> list[str]:

@@ -8,7 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from proofs_checks.evidence import KINDS, Kind
 from proofs_checks.results import Status
 
-__all__ = ["Assumption", "Claim", "ClaimKind", "LedgerError", "Provenance"]
+__all__ = [
+    "Assumption",
+    "Claim",
+    "ClaimKind",
+    "Exemption",
+    "LedgerError",
+    "Provenance",
+    "UnknownClaimError",
+]
 
 Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9.]*(-[A-Za-z0-9.]+)+$")]
@@ -17,6 +25,10 @@ EvidencePath = Annotated[str, Field(pattern=rf"^({'|'.join(KINDS)})(\.[a-z_][a-z
 
 class LedgerError(ValueError):
     """A ledger that cannot be used, or an id it does not hold; the message names file, claim and field."""
+
+
+class UnknownClaimError(LedgerError):
+    """An id that somebody asked for and the ledger does not hold."""
 
 
 class ClaimKind(StrEnum):
@@ -49,6 +61,14 @@ class Assumption(_Record):
     id: Identifier
     where: tuple[Text, ...]
     statement: Text
+
+
+class Exemption(_Record):
+    """Assumptions of a claim that are not violated one at a time, and why not."""
+
+    claim: Identifier
+    assumptions: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    reason: Text
 
 
 class Claim(_Record):

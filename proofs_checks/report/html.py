@@ -2,17 +2,34 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from proofs_checks.ledger import load_assumptions, load_claims
+from proofs_checks.evidence import Tier
+from proofs_checks.ledger import (
+    RecordedEvidence,
+    load_assumptions,
+    load_claims,
+    load_exemptions,
+    load_figures,
+)
+from proofs_checks.ledger.ablation import nothing_to_break
+from proofs_checks.ledger.dossier import command
 from proofs_checks.report import numbers
 from proofs_checks.report.plots import draw_all
 from proofs_checks.report.typography import prose, spell
-from proofs_checks.report.words import KIND_WORDS, ORDER, PROVENANCE, STATUS_WORDS, disagreements
-from proofs_checks.results import ClaimResult, RatioResult, Status, TwinResult, VerifyResults
+from proofs_checks.report.words import (
+    KIND_WORDS,
+    ORDER,
+    PROVENANCE,
+    STATUS_WORDS,
+    ablation_words,
+    disagreements,
+    headline_words,
+)
+from proofs_checks.results import AblationResult, ClaimResult, RatioResult, Status, TwinResult, VerifyResults
 
 __all__ = ["write_report"]
 
@@ -51,6 +68,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "ablation": ablation_words,
         "count": numbers.count,
         "duration": numbers.duration,
         "moment": numbers.moment,
@@ -66,7 +84,7 @@ def _environment() -> Environment:
 
 
 def _contents(results: VerifyResults) -> dict[str, object]:
-    claims = results.claims
+    claims, recorded = results.claims, load_figures()
     return {
         "run": results,
         "by_id": {claim.id: claim for claim in claims},
@@ -75,7 +93,8 @@ def _contents(results: VerifyResults) -> dict[str, object]:
         "statuses": [status for status in ORDER if results.counts.get(status)],
         "sections": _by_section(claims),
         "refuted": [claim for claim in claims if claim.derived is Status.REFUTED],
-        "untested": [claim for claim in claims if claim.derived is Status.UNTESTED],
+        "headline": headline_words(results.headline),
+        "untested": [claim for claim in claims if not claim.evidence and not claim.pending],
         "attention": [claim for claim in claims if not claim.agrees or claim.derived is Status.FAILING],
         "failed_twins": [twin for twin in results.twins if not twin.worst.passed],
         "reconstructed": [claim for claim in claims if claim.reconstructed],
@@ -83,6 +102,9 @@ def _contents(results: VerifyResults) -> dict[str, object]:
         "pending": [claim for claim in claims if claim.pending],
         "trusted": trusted(claims),
         "sharpness": _sharpness(claims),
+        "ablations": ablations(claims, recorded),
+        "commands": {claim.id: _command(claim, recorded) for claim in claims},
+        "exempt": _exempt(),
         "twin_columns": sorted({(twin.dtype, twin.device) for twin in results.twins}, key=_precision_first),
         "twin_rows": _by_name(results.twins),
         "plots": draw_all(results),
@@ -133,6 +155,32 @@ def trusted(claims: Iterable[ClaimResult]) -> dict[str, list[ClaimResult]]:
         for ingredient in dict.fromkeys(part.strip() for text in named for part in text.split(";")):
             quoted.setdefault(ingredient, []).append(claim)
     return quoted
+
+
+def ablations(
+    claims: Iterable[ClaimResult], recorded: Mapping[str, RecordedEvidence]
+) -> dict[tuple[str, str], AblationResult]:
+    """Verdicts on claims without one assumption, by (claim, assumption): of this run, else as recorded."""
+    found = {(a.claim, a.assumption): a for entry in recorded.values() for a in entry.ablations}
+    ran = (a for claim in claims for evidence in claim.evidence for a in evidence.ablations)
+    return found | {(a.claim, a.assumption): a for a in ran}
+
+
+def _exempt() -> dict[tuple[str, str], str]:
+    """Why an assumption is not violated alone, where there is a reason."""
+    general = {
+        (claim.id, assumption): reason
+        for claim in load_claims().values()
+        if (reason := nothing_to_break(claim))
+        for assumption in claim.assumptions
+    }
+    return general | load_exemptions()
+
+
+def _command(claim: ClaimResult, recorded: Mapping[str, RecordedEvidence]) -> str:
+    """The command that runs all evidence of a claim; what was not run has the tier it was recorded with."""
+    waiting = [recorded[path].tier if path in recorded else Tier.NIGHTLY for path in claim.pending]
+    return command(claim.id, [*(evidence.tier for evidence in claim.evidence), *waiting])
 
 
 def worst_first(ratios: Iterable[RatioResult]) -> list[RatioResult]:

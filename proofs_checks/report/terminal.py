@@ -1,15 +1,26 @@
 """What `fisherproof verify` and `fisherproof claims` print: plain where it is piped, wrapped where narrow."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from proofs_checks.ledger import Assumption, Claim
-from proofs_checks.report.numbers import count, duration, plain_number
-from proofs_checks.report.words import KIND_WORDS, ORDER, PROVENANCE, STATUS_WORDS, disagreements
+from proofs_checks.evidence import Scope
+from proofs_checks.ledger import Assumption, Claim, Dossier
+from proofs_checks.ledger.dossier import KnownAssumption, KnownEvidence, Tightness
+from proofs_checks.report.numbers import count, duration, plain_number, rounded_down
+from proofs_checks.report.words import (
+    KIND_WORDS,
+    ORDER,
+    PROVENANCE,
+    STATUS_WORDS,
+    ablation_words,
+    disagreements,
+    headline_words,
+)
 from proofs_checks.results import ClaimResult, Status, TwinResult, VerifyResults
 
 __all__ = ["claim_details", "claim_line", "ledger_lines", "run_summary", "status_text", "twin_line"]
@@ -55,7 +66,7 @@ def twin_line(twin: TwinResult) -> Text:
 
 
 def run_summary(console: Console, results: VerifyResults) -> None:
-    """The closing table by status, what needs attention, and the verdict on the run."""
+    """What is not known, the closing table by status, what needs attention, and the verdict on the run."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(justify="right")
     for _ in range(2):
@@ -68,9 +79,11 @@ def run_summary(console: Console, results: VerifyResults) -> None:
                 Text(STATUS_WORDS[status].meaning, style="dim"),
             )
     console.print()
+    console.print(Text(headline_words(results.headline), style="bold"), soft_wrap=True)
+    console.print()
     console.print(table)
     console.print()
-    _list(console, "problem", results.problems, style="red")
+    _list(console, "problem", [*results.problems, *results.record_problems], style="red")
     _list(console, "warning", results.warnings, style="yellow")
     console.print(_verdict(results))
 
@@ -110,25 +123,28 @@ def ledger_lines(console: Console, claims: Mapping[str, Claim], statuses: Mappin
 def claim_details(
     console: Console,
     claim: Claim,
-    status: Status,
+    known: Dossier,
     *,
     assumptions: Mapping[str, Assumption],
     instead: Claim | None,
 ) -> None:
-    """Everything the ledger holds on one claim."""
-    console.print(Text.assemble((claim.id, "bold"), "  ", status_text(status), "\n"))
+    """Everything the ledger and the last recorded run hold on one claim."""
+    console.print(Text.assemble((claim.id, "bold"), "  ", status_text(known.status), "\n"))
     console.print(Padding(Text(claim.statement.strip()), (0, 0, 1, 2)))
     rows = [
         ("source", claim.source),
         ("known how", "; ".join(PROVENANCE[tag][0] + ": " + PROVENANCE[tag][1] for tag in claim.provenance)),
         ("kind", claim.kind.value),
         ("where", f"{claim.section}; specification {', '.join(claim.where)}"),
-        *(("assuming", assumptions[id].statement.strip()) for id in claim.assumptions),
+        ("verdict", f"{known.status.value}: {known.reason}" if claim.evidence else ""),
+        *(("assuming", _assumption(entry, assumptions)) for entry in known.ablation),
         ("holds instead", f"{instead.id}: {instead.statement.strip()}" if instead else ""),
         ("note", (claim.note or "").strip()),
         ("not tested", (claim.blocked or "").strip()),
-        *(("evidence", path) for path in claim.evidence),
-        ("run it", f"fisherproof verify --claims {claim.id}" if claim.evidence else ""),
+        *(("evidence", "\n".join(_evidence(entry))) for entry in known.findings),
+        ("tightness", _tightness(known.tightness) if known.tightness else ""),
+        ("counterexample", _instance(known.counterexample) if known.counterexample else ""),
+        ("run it", known.reproduce or ""),
     ]
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
@@ -137,6 +153,50 @@ def claim_details(
         if value:
             table.add_row(name, Text(value))
     console.print(table)
+
+
+def _assumption(entry: KnownAssumption, assumptions: Mapping[str, Assumption]) -> str:
+    """An assumption, and what is known of the claim without it."""
+    statement = f"{entry.id}: {' '.join(assumptions[entry.id].statement.split())}"
+    if entry.ablation is not None:
+        return f"{statement}\n  {ablation_words(entry.ablation)}"
+    return f"{statement}\n  {' '.join((entry.exempt or 'its ablation was not recorded').split())}"
+
+
+def _evidence(entry: KnownEvidence) -> Iterator[str]:
+    """A piece of evidence with what it found when it was last recorded, line by line."""
+    recorded = entry.recorded
+    if recorded is None:
+        yield f"{entry.path}: nothing recorded yet"
+        return
+    scope = "on a region" if recorded.scope is Scope.REGION else "on the whole domain"
+    negation = " of the negation" if recorded.refutes else ""
+    yield f"{entry.path} ({KIND_WORDS[recorded.kind]}{negation}, {scope})"
+    if entry.stale:
+        yield "  recorded with an older version of this evidence"
+    yield f"  {recorded.summary}"
+    if recorded.figures:
+        yield "  figures: " + ", ".join(f"{name} {plain_number(x)}" for name, x in recorded.figures.items())
+    for ablation in recorded.ablations:
+        yield f"  {ablation.claim} without {ablation.assumption}: {ablation_words(ablation)}"
+    worst = f"the worst at {plain_number(recorded.worst)} of its threshold" if recorded.worst else "all exact"
+    faults = count(len(recorded.faults), "planted fault")
+    yield f"  {count(recorded.decisions, 'decision')}, {worst}; turns red under {faults}"
+
+
+def _tightness(found: Tightness) -> str:
+    """How nearly the bound was attained, by what, and what the search spent."""
+    spent = ", ".join(f"{plain_number(n)} {name}" for name, n in found.budget.items())
+    spent = spent or count(found.decisions, "decision")
+    return f"{rounded_down(found.value)} of the bound was reached, by {found.evidence}; budget: {spent}"
+
+
+def _instance(counterexample: Mapping[str, object]) -> str:
+    """The exact instance, one entry a line."""
+    return "\n".join(
+        f"{name} = {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in counterexample.items()
+    )
 
 
 def _columns(first: Text, second: str) -> Text:

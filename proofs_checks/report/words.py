@@ -3,10 +3,19 @@
 from typing import NamedTuple
 
 from proofs_checks.evidence import Kind
-from proofs_checks.report.numbers import count
-from proofs_checks.results import Status, VerifyResults
+from proofs_checks.report.numbers import count, plain_number
+from proofs_checks.results import AblationResult, Headline, Status, VerifyResults
 
-__all__ = ["KIND_WORDS", "ORDER", "PROVENANCE", "STATUS_WORDS", "StatusWords", "disagreements"]
+__all__ = [
+    "KIND_WORDS",
+    "ORDER",
+    "PROVENANCE",
+    "STATUS_WORDS",
+    "StatusWords",
+    "ablation_words",
+    "disagreements",
+    "headline_words",
+]
 
 
 class StatusWords(NamedTuple):
@@ -69,5 +78,29 @@ def disagreements(results: VerifyResults) -> list[str]:
             "comparisons with PyTorch",
         ),
         (len(results.problems), "problem of the ledger itself", "problems of the ledger itself"),
+        (len(results.record_problems), "problem of the record", "problems of the record"),
     )
     return [count(n, one, many) for n, one, many in found if n]
+
+
+def headline_words(headline: Headline) -> str:
+    """What a run does not know, and how firm its refutations are, in one sentence each."""
+    numbers = count(headline.trusted_numbers, "trusted number")
+    refuted = f"{count(headline.counterexamples, 'refuted claim')} with a finite counterexample"
+    bare = headline.refuted - headline.counterexamples
+    return (
+        f"{numbers} that no evidence verifies (second-hand or reconstructed statements), "
+        f"{count(headline.untested, 'untested claim')}, {refuted}"
+        + (f", {count(bare, 'refuted claim')} without one" if bare else "")
+        + "."
+    )
+
+
+def ablation_words(ablation: AblationResult) -> str:
+    """What became of a claim without one of its assumptions."""
+    tried = f"{count(ablation.tries, 'try', 'tries')}: {ablation.how}"
+    if not ablation.broken:
+        return (
+            f"not needed in the tested range, at most {plain_number(ablation.factor)} of the bound ({tried})"
+        )
+    return f"needed: without it the bound is exceeded {plain_number(ablation.factor)}-fold ({tried})"

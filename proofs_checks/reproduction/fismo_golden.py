@@ -11,14 +11,24 @@ from proofs_checks.reproduction.printed import agrees
 from reference.fismo import Damping, Order, Scaling
 from reference.kronecker import fixed_point
 
-__all__ = ["fixed_points", "loss_scale_conditions", "three_steps"]
+__all__ = [
+    "CONDITIONS",
+    "FIXED_POINTS",
+    "GRADIENTS",
+    "Q_DEFAULT",
+    "SCALES",
+    "STEPS",
+    "fixed_points",
+    "loss_scale_conditions",
+    "three_steps",
+]
 
 Array = NDArray[np.float64]
 
 #: Diagonals of U and V: ``E[G X G^T] = tr(V X) U``, ``E[G^T X G] = tr(U X) V``.
 _U, _V = np.array([4.0, 1.0, 0.25]), np.array([3.0, 1.0, 0.5, 0.2])
 
-_FIXED_POINTS: dict[tuple[Damping, float], tuple[str, str]] = {
+FIXED_POINTS: dict[tuple[Damping, float], tuple[str, str]] = {
     ("theorem", 0.1): (
         "2.167319842961, 0.610893385680, 0.221786771359",
         "2.384326633668, 0.867256350196, 0.487988779328, 0.260428236808",
@@ -38,17 +48,17 @@ _FIXED_POINTS: dict[tuple[Damping, float], tuple[str, str]] = {
 }
 
 #: Mean eigenvalue of ``Q*(P)`` at the theorem's fixed point, by mu.
-_SCALES = {0.1: "2.025726", 1.0: "2.903157"}
+SCALES = {0.1: "2.025726", 1.0: "2.903157"}
 
 #: Condition of P at the algorithm's fixed point, mu = 0.1, gradients scaled by c.
-_CONDITIONS = {0.01: "1.0044", 1.0: "12.01", 100.0: "15.9995"}
+CONDITIONS = {0.01: "1.0044", 1.0: "12.01", 100.0: "15.9995"}
 
-_GRADIENTS = np.array(
+GRADIENTS = np.array(
     [[[1, 2, 0], [0, -1, 1]], [[0, 1, -1], [2, 0, 1]], [[1, 0, 1], [1, -1, 0]]], dtype=np.float64
 )
 
 #: After three steps, gamma = beta = mu = 1/2, eta = 1/10: P_11, P_12 and W row by row, by options.
-_STEPS: dict[tuple[Damping, Order, Scaling], tuple[str, str]] = {
+STEPS: dict[tuple[Damping, Order, Scaling], tuple[str, str]] = {
     ("algorithm", "gauss-seidel", "none"): (
         "0.8147632899891, -0.04578236113984",
         "-0.1534225422177, -0.2350011965256, -0.03740650017101, -0.1738578915331, 0.09215221572859, "
@@ -82,7 +92,7 @@ _STEPS: dict[tuple[Damping, Order, Scaling], tuple[str, str]] = {
 }
 
 #: Upper triangle of Q after three steps with the default options.
-_Q_DEFAULT = (
+Q_DEFAULT = (
     "1.251576276757, -0.09974111787924, 0.4047439603454, 0.8600251314984, -0.1301794870818, 0.8883985917444"
 )
 
@@ -98,7 +108,7 @@ def fixed_points(*, fault: str | None = None) -> Finding:
     kinds: dict[Damping, Damping] = {"theorem": "theorem", "algorithm": "algorithm"}
     if fault == "dampings-exchanged":
         kinds = {"theorem": "algorithm", "algorithm": "theorem"}
-    for (damping, mu), (P, Q) in _FIXED_POINTS.items():
+    for (damping, mu), (P, Q) in FIXED_POINTS.items():
         used = mu * len(_U) / len(_V) if fault == "sides-exchanged" else mu
         got = fixed_point(_samples(), mu=used, damping=kinds[damping], tolerance=0.0)
         scale = float(np.trace(got.Q)) / len(_V)
@@ -106,7 +116,7 @@ def fixed_points(*, fault: str | None = None) -> Finding:
         ratios.append(agrees(f"P ({damping}, mu = {mu})", np.diag(got.P), P, rounding=rounding))
         ratios.append(agrees(f"Q ({damping}, mu = {mu})", np.diag(got.Q) / scale, Q, rounding=rounding))
         if damping == "theorem":
-            ratios.append(agrees(f"scale of F (mu = {mu})", scale, _SCALES[mu], rounding=rounding * scale))
+            ratios.append(agrees(f"scale of F (mu = {mu})", scale, SCALES[mu], rounding=rounding * scale))
     return Finding(
         tuple(ratios),
         f"4 fixed points to 12 digits and 2 scales to 6: largest error {max(r.value for r in ratios):.2f} "
@@ -122,7 +132,7 @@ def loss_scale_conditions(*, fault: str | None = None) -> Finding:
     Faults: c is left out; the theorem's damping.
     """
     ratios, found = [], []
-    for c, condition in _CONDITIONS.items():
+    for c, condition in CONDITIONS.items():
         scale = 1.0 if fault == "loss-scale-ignored" else c
         damping: Damping = "theorem" if fault == "theorem-damping" else "algorithm"
         got = fixed_point(scale * _samples(), mu=0.1, damping=damping, tolerance=0.0)
@@ -132,7 +142,7 @@ def loss_scale_conditions(*, fault: str | None = None) -> Finding:
     return Finding(
         tuple(ratios),
         "condition of P at c = 0.01, 1, 100: " + ", ".join(f"{value:.6g}" for value in found),
-        figures={f"c = {c:g}": value for c, value in zip(_CONDITIONS, found, strict=True)},
+        figures={f"c = {c:g}": value for c, value in zip(CONDITIONS, found, strict=True)},
     )
 
 
@@ -143,7 +153,7 @@ def three_steps(*, fault: str | None = None) -> Finding:
     Faults: Jacobi for Gauss-Seidel and back; the step is the polar factor alone; gamma is 0.4, not 0.5.
     """
     ratios: list[Ratio] = []
-    for (damping, order, scaling), (P, W) in _STEPS.items():
+    for (damping, order, scaling), (P, W) in STEPS.items():
         if fault == "orders-exchanged":
             order = "jacobi" if order == "gauss-seidel" else "gauss-seidel"
         got = _three_steps(damping, order, scaling, gamma=0.4 if fault == "gamma-two-fifths" else 0.5)
@@ -159,7 +169,7 @@ def three_steps(*, fault: str | None = None) -> Finding:
     first = float(np.abs(default.P[0, 0] - exact).max())
     ratios.append(Ratio("P_1 against (19, -4; -4, 13) / 16", first, _rounding(default)))
     upper = default.Q[-1, 0][np.triu_indices(3)]
-    ratios.append(agrees("Q_3, default options", upper, _Q_DEFAULT, rounding=_rounding(default)))
+    ratios.append(agrees("Q_3, default options", upper, Q_DEFAULT, rounding=_rounding(default)))
     return Finding(
         tuple(ratios),
         f"3 golden steps, 6 option sets, {len(ratios)} comparisons of 10 to 13 digits: largest error "
@@ -178,7 +188,7 @@ def _samples() -> Array:
 
 
 def _three_steps(damping: Damping, order: Order, scaling: Scaling, *, gamma: float) -> Trajectory:
-    G = _GRADIENTS[:, None]
+    G = GRADIENTS[:, None]
     return run(G, beta=0.5, gamma=gamma, mu=0.5, damping=damping, order=order, factor_scaling=scaling)
 
 

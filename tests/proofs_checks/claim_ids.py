@@ -100,6 +100,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "PE-cubic",
         "PE-table",
         "PE-slope-floor",
+        "POLAR-accuracy",
+        "ROOT-enclosure",
+        "ROOT-accuracy",
+        "NORM-enclosure",
     ),
     "Other rates": (
         "NI-bound",
@@ -171,6 +175,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "CMP-muon-torch",
         "CMP-lbfgs-torch",
         "ICM-kink-slopes",
+        "METH-certificates",
+        "METH-ablation",
     ),
     "Orthogonalisation schedules": (
         "SCHED-jordan",

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from proofs_checks import __version__
 from proofs_checks.cli import app
 from proofs_checks.conformance import CheckRecord, CheckReport, CheckStatus, Level
 from proofs_checks.conformance.records import Counterexample, summarize
-from proofs_checks.ledger import load_claims
+from proofs_checks.ledger import figures, load, load_claims, recorded
+from proofs_checks.ledger import record as record_run
 from proofs_checks.results import ClaimResult, Status, TwinResult, VerifyResults
 from tests.proofs_checks.test_report import claim, everything, finding, ratio, results, twin
 
@@ -24,6 +26,9 @@ PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 GREETED = ("verify", "check", "claims")
 COMMANDS = (*GREETED, "schedules", "golden export", "golden verify")
 ESCAPE = "\x1b["
+
+#: Seconds of processor time within which everything recorded about all claims must be shown.
+ANSWER = 1.5
 
 #: Gradient descent that claims to be Muon, and an optimizer that refuses its arguments.
 OPTIMIZERS = """
@@ -87,6 +92,14 @@ def run_with(monkeypatch: pytest.MonkeyPatch, claims: list[ClaimResult], twins: 
         return results(claims, twins)
 
     monkeypatch.setattr(proofs_checks.verify, "run_verify", run_verify)
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the page out where it is not the subject."""
+    monkeypatch.setattr(
+        proofs_checks.report, "write_report", lambda results, out: out / "index.html", raising=False
+    )
 
 
 # The command itself
@@ -165,6 +178,179 @@ def test_every_claim_can_be_shown_in_a_narrow_terminal():
         assert invoke("claims", id, COLUMNS="40").exit_code == PASSED, id
 
 
+def test_claims_as_json_shows_what_was_recorded_and_how_to_run_it():
+    documents = {document["id"]: document for document in json.loads(invoke("claims", "--json").stdout)}
+    for id, entry in load_claims().items():
+        document = documents[id]
+        assert [finding["path"] for finding in document["findings"]] == list(entry.evidence)
+        assert all(finding["recorded"]["summary"] for finding in document["findings"])
+        assert [known["id"] for known in document["ablation"]] == list(entry.assumptions)
+        assert bool(document["reproduce"]) is bool(entry.evidence)
+        assert document["counterexample"] or document["status"] != Status.REFUTED
+    assert any(document["tightness"] for document in documents.values())
+
+
+def test_json_is_strict():
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(invoke("claims", "--json").stdout, parse_constant=refuse)
+
+
+def test_one_claim_shows_figures_tightness_ablation_and_command():
+    shown = " ".join(invoke("claims", "FISMO-T7-drift", COLUMNS="200").stdout.split())
+    for words in (
+        "of the bound was reached, by adversarial.drift:t7_drift; budget:",
+        "needed: without it the bound is exceeded",
+        "decisions, ",
+        "planted faults",
+        "fisherproof verify --claims FISMO-T7-drift",
+    ):
+        assert words in shown
+    assert "nothing recorded" not in shown
+
+
+def test_a_refuted_claim_shows_its_counterexample():
+    shown = invoke("claims", "ADAF-inverse-error", COLUMNS="200").stdout
+    assert "lam, epsilon = 1/1000, 1/1000000" in shown
+
+
+def test_claims_answers_without_importing_what_runs_the_evidence(tmp_path: Path):
+    program = (
+        "import sys\nfrom proofs_checks.cli import app\n"
+        "try:\n    app(['claims', 'KO-bound'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert not {'torch', 'sympy', 'scipy', 'flint', 'matplotlib'} & set(sys.modules)\n"
+    )
+    completed = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert completed.returncode == 0, completed.stderr
+
+
+def test_claims_answers_at_once(tmp_path: Path):
+    before = os.times().children_user
+    assert shell("claims", "--json", cwd=tmp_path).returncode == PASSED
+    assert os.times().children_user - before <= ANSWER
+
+
+# a ledger or a record that is broken
+
+
+RECORD = """
+[[claim]]
+id = "TEST-one"
+section = "Test"
+where = ["fismo 1"]
+source = "derived"
+provenance = ["drv"]
+statement = "1 = 1"
+kind = "identity"
+aim = "symbolic"
+expected = "proved"
+evidence = ["symbolic.kronecker:recovery"]
+"""
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A ledger folder of one claim with its record, put in place of the real one."""
+    folder = tmp_path / "ledger"
+    (folder / "claims").mkdir(parents=True)
+    (folder / "claims" / "test.toml").write_text(RECORD, encoding="utf-8")
+    for name in ("assumptions", "ablation"):
+        (folder / f"{name}.toml").write_text("", encoding="utf-8")
+    monkeypatch.setattr(load, "FOLDER", folder)
+    monkeypatch.setattr(recorded, "RECORDED", folder / "recorded.json")
+    monkeypatch.setattr(figures, "FIGURES", folder / "recorded_figures.json")
+    load._ledger.cache_clear()
+    path = "symbolic.kronecker:recovery"
+    entry = claim("TEST-one", Status.PROVED, evidence=[finding(path=path)])
+    record_run(results([entry], []), folder / "recorded.json")
+    load._ledger.cache_clear()
+    yield folder
+    load._ledger.cache_clear()
+
+
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_the_ledger_of_one_claim_is_shown(house: Path):
+    result = invoke("claims", "TEST-one")
+    assert result.exit_code == PASSED, result.output
+    assert "■ proved" in result.stdout
+
+
+BROKEN = [
+    ("claims/test.toml", "[[claim]]", "[[claim", ["test.toml", "not valid TOML"]),
+    ("claims/test.toml", "kind =", "kin =", ["test.toml", "TEST-one", "kin"]),
+    ("claims/test.toml", '"proved"\n', '"proved"\nassumptions = ["TEST-A-none"]\n', ["TEST-A-none"]),
+    ("claims/test.toml", RECORD, RECORD + RECORD, ["TEST-one", "already in the ledger"]),
+    ("claims/test.toml", RECORD, "", ["claims", "holds no claim"]),
+    ("claims/test.toml", "kronecker:recovery", "no_such_module:f", ["no_such_module"]),
+    ("claims/test.toml", "kronecker:recovery", "kronecker:no_such_proof", ["no_such_proof"]),
+    ("assumptions.toml", "", "[[assumption]]\nid = 'TEST-A'\n", ["assumptions.toml", "TEST-A"]),
+    ("ablation.toml", "", "[[exempt]]\nclaim = 'TEST-one'\n", ["ablation.toml", "TEST-one"]),
+    ("recorded.json", '"proved"', '"supported"', ["recorded.json", "TEST-one", "recorded as supported"]),
+    ("recorded.json", '"proved"', '"splendid"', ["recorded.json", "claims.TEST-one.status"]),
+    ("recorded.json", "TEST-one", "TEST-two", ["recorded.json", "TEST-two", "no such claim"]),
+    ("recorded.json", "0.25", "0.2", ["recorded.json", "TEST-one", "symbolic.kronecker:recovery"]),
+    ("recorded.json", "{", "", ["recorded.json"]),
+    ("recorded_figures.json", "remainder 0", "remainder 1", ["recorded_figures.json", "edited"]),
+    ("recorded_figures.json", "{", "", ["recorded_figures.json", "cannot be read"]),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "named"), BROKEN)
+@pytest.mark.parametrize("arguments", [("claims",), ("claims", "TEST-one", "--json")])
+def test_a_broken_ledger_or_record_is_one_line_and_exit_1(
+    house: Path, arguments: tuple[str, ...], file: str, old: str, new: str, named: list[str]
+):
+    edited(house / file, old, new)
+    result = invoke(*arguments)
+    assert result.exit_code == FAILED, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("fisherproof claims: ")
+    for word in named:
+        assert word in line
+
+
+@pytest.mark.parametrize("missing", ["assumptions.toml", "ablation.toml"])
+def test_a_missing_file_of_the_ledger_is_named(house: Path, missing: str):
+    (house / missing).unlink()
+    result = invoke("claims")
+    assert result.exit_code == FAILED
+    assert f"{missing}: cannot be read" in result.stderr
+
+
+@pytest.mark.usefixtures("no_page")
+def test_verify_does_not_pass_over_evidence_that_cannot_be_imported(
+    house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    edited(house / "claims" / "test.toml", "kronecker:recovery", "no_such_module:f")
+    monkeypatch.setattr(proofs_checks.verify, "lint_ledger", list)
+    monkeypatch.setattr(proofs_checks.verify, "twin_count", lambda: 0)
+    monkeypatch.setattr(proofs_checks.verify, "compare_twins", lambda *_, **__: iter(()))
+    result = invoke("verify", "--out", str(tmp_path / "out"))
+    assert result.exit_code == FAILED, result.output
+    assert "symbolic.no_such_module:f" in result.stdout
+
+
+def test_verify_on_a_malformed_ledger_is_one_line_and_exit_1(house: Path, tmp_path: Path):
+    edited(house / "claims" / "test.toml", "kind =", "kin =")
+    result = invoke("verify", "--out", str(tmp_path / "out"))
+    assert result.exit_code == FAILED
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("fisherproof verify: test.toml: claim TEST-one: field")
+
+
+def test_an_id_that_a_sound_ledger_does_not_hold_is_a_usage_error(house: Path):
+    assert invoke("claims", "TEST-two").exit_code == USAGE
+
+
 def test_an_unknown_claim_is_a_usage_error_with_the_nearest_ids(tmp_path: Path):
     completed = shell("claims", "KO-theorm2", cwd=tmp_path)
     assert completed.returncode == USAGE
@@ -189,14 +375,6 @@ def test_verify_ends_with_0_if_everything_agrees(monkeypatch: pytest.MonkeyPatch
     document = json.loads((tmp_path / "new" / "folder" / "results.json").read_text(encoding="utf-8"))
     assert [entry["id"] for entry in document["claims"]] == [entry.id for entry in everything()[:4]]
     assert "<!DOCTYPE html>" in (tmp_path / "new" / "folder" / "index.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the page out where it is not the subject."""
-    monkeypatch.setattr(
-        proofs_checks.report, "write_report", lambda results, out: out / "index.html", raising=False
-    )
 
 
 @pytest.mark.usefixtures("no_page")
@@ -228,6 +406,7 @@ def test_verify_prints_one_line_per_claim_and_a_table_by_status(
     lines, _, table = invoke("verify", "--out", str(tmp_path), COLUMNS="40").stdout.partition("\n\n")
     for entry in everything():
         assert sum(f" {entry.id}" in line for line in lines.splitlines()) == 1
+    assert "trusted number" in table.splitlines()[0]
     assert sum("polar.polar_factor float64" in line for line in lines.splitlines()) == 1
     for status in Status:
         assert status.value in lines

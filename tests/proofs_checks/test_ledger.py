@@ -17,14 +17,17 @@ from proofs_checks.ledger import (
     lint_markers,
     load_assumptions,
     load_claims,
+    load_figures,
     load_recorded,
     nearest_claims,
     read_ledger,
     record,
+    record_problems,
 )
 from proofs_checks.ledger.discovery import all_evidence, resolve_evidence
+from proofs_checks.ledger.figures import worst_share
 from proofs_checks.ledger.load import FOLDER
-from proofs_checks.ledger.recorded import GROWTH, NOISE, Recorded, RecordedClaim, growth_warnings, worst_share
+from proofs_checks.ledger.recorded import GROWTH, NOISE, Recorded, RecordedClaim, growth_warnings
 from proofs_checks.results import EvidenceResult, RatioResult, Status
 from tests.proofs_checks.claim_ids import SECTIONS
 
@@ -134,6 +137,14 @@ def test_every_claim_has_a_recorded_status_and_nothing_else_has():
     for id, claim in load_claims().items():
         assert set(recorded.claims[id].evidence) == set(claim.evidence), id
         assert recorded.status(id) is not Status.FAILING
+
+
+def test_every_piece_of_evidence_has_recorded_figures_and_nothing_else_has():
+    assert set(load_figures()) == {path for claim in load_claims().values() for path in claim.evidence}
+
+
+def test_the_recorded_files_follow_from_each_other():
+    assert record_problems(load_claims(), load_recorded(), load_figures()) == []
 
 
 # ---- reading

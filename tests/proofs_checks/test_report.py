@@ -16,9 +16,11 @@ from proofs_checks.report.numbers import count, duration, moment, number, plain_
 from proofs_checks.report.svg import draw
 from proofs_checks.report.typography import prose, spell
 from proofs_checks.results import (
+    AblationResult,
     ClaimResult,
     Environment,
     EvidenceResult,
+    Headline,
     RatioResult,
     Status,
     TwinResult,
@@ -87,7 +89,7 @@ def everything() -> list[ClaimResult]:
         ),
         claim("KO-double-exponent", Status.REFUTED, evidence=[exact], replaced_by="KO-theorem2"),
         claim("FISMO-RATE-vacuity", Status.VACUOUS),
-        claim("FISMO-FUTURE", Status.UNTESTED),
+        claim("FISMO-FUTURE", Status.UNTESTED, provenance=["2nd"]),
         claim(
             "KO-identity",
             Status.FAILING,
@@ -103,6 +105,7 @@ def results(
 ) -> VerifyResults:
     plain = {
         "fisherproof": "0.1.0",
+        "headline": Headline.of(claims),
         "tier": Tier.FAST,
         "started": "2026-01-02T03:04:05+00:00",
         "seconds": 41.2,
@@ -219,10 +222,77 @@ def test_the_first_lines_say_what_is_not_known(page: Page):
     first = " ".join(page.text.partition("Findings worth knowing")[0].split())
     assert "7 claims about Fisher-structured optimizers" in first
     assert "1 untested claim" in first
+    assert "1 trusted number that no evidence verifies" in first
+    assert "1 refuted claim with a finite counterexample" in first
     assert "2 textbook facts that proofs take on trust" in first
     assert "1 statement whose published constants could not be read" in first
     assert "This run does not agree with the ledger" in first
     assert "2 January 2026, 03:04 UTC" in first
+
+
+@pytest.mark.parametrize(
+    ("changes", "counted"),
+    [
+        ({}, {}),
+        ({"status": Status.UNTESTED}, {"untested": 1}),
+        ({"status": Status.UNTESTED, "provenance": ["src"]}, {"untested": 1}),
+        ({"status": Status.UNTESTED, "provenance": ["2nd"]}, {"untested": 1, "trusted_numbers": 1}),
+        ({"status": Status.UNTESTED, "provenance": ["drv", "rec"]}, {"untested": 1, "trusted_numbers": 1}),
+        ({"status": Status.UNTESTED, "provenance": ["2nd"], "pending": ["symbolic.x:y"]}, {}),
+        ({"provenance": ["2nd"]}, {}),
+        ({"status": Status.FAILING, "provenance": ["2nd"]}, {"trusted_numbers": 1}),
+        ({"status": Status.REFUTED}, {"refuted": 1}),
+        ({"status": Status.REFUTED, "instance": {"x": "1/2"}}, {"refuted": 1, "counterexamples": 1}),
+        ({"status": Status.REFUTED, "instance": {"x": [1, {"y": math.inf}]}}, {"refuted": 1}),
+        ({"status": Status.REFUTED, "instance": {"x": "nan"}}, {"refuted": 1}),
+        ({"instance": {"x": "1/2"}}, {}),
+    ],
+)
+def test_the_headline_counts_what_is_trusted_untested_and_refuted(changes, counted):
+    fields = dict(changes)
+    instance = fields.pop("instance", None)
+    if instance:
+        fields["evidence"] = [finding(refutes=True, counterexample=instance)]
+    nothing = {"trusted_numbers": 0, "untested": 0, "refuted": 0, "counterexamples": 0}
+    headline = Headline.of([claim("X-one", fields.pop("status", Status.PROVED), **fields)])
+    assert headline.model_dump() == nothing | counted
+
+
+def test_a_headline_that_does_not_follow_from_the_claims_is_refused():
+    run = results(everything())
+    flattered = run.headline.model_copy(update={"untested": 0})
+    with pytest.raises(ValueError, match="headline"):
+        VerifyResults.model_validate(run.model_dump() | {"headline": flattered.model_dump()})
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_an_assumption_is_shown_with_what_became_of_the_claim_without_it(tmp_path: Path):
+    without = [
+        AblationResult(
+            claim="KO-bound", assumption="KO-A-smooth", broken=True, factor=3.5, tries=7, how="a kink"
+        ),
+        AblationResult(
+            claim="KO-bound", assumption="KO-A-taylor", broken=False, factor=0.25, tries=1, how="others"
+        ),
+    ]
+    entries = [
+        claim("KO-bound", Status.PROVED),
+        claim("X-ablation", Status.SUPPORTED, evidence=[finding(ablations=without)]),
+        claim("KO-theorem3", Status.PROVED),
+    ]
+    text = " ".join(Page(written(results(entries), tmp_path)).text.split())
+    assert "needed: without it the bound is exceeded 3.5-fold (7 tries: a kink)" in text
+    assert "not needed in the tested range, at most 0.25 of the bound (1 try: others)" in text
+    assert "the claim itself is untested" in text
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_command_names_the_tier_that_the_evidence_needs(tmp_path: Path):
+    slow = claim("X-slow", Status.PROVED, evidence=[finding(), finding(tier=Tier.FULL)])
+    waiting = claim("X-waiting", Status.PROVED, pending=["symbolic.x:y"])
+    text = Page(written(results([slow, waiting]), tmp_path)).text
+    assert "fisherproof verify --claims X-slow --tier full" in text
+    assert "fisherproof verify --claims X-waiting --tier nightly" in text
 
 
 def test_what_is_taken_on_trust_is_listed_with_the_claims_that_rest_on_it(page: Page):

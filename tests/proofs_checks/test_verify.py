@@ -13,11 +13,13 @@ import torch
 from threadpoolctl import threadpool_info
 
 from proofs_checks import verify
+from proofs_checks.adversarial.ablation import AblationFinding
 from proofs_checks.evidence import Finding, evidence
-from proofs_checks.ledger import Claim, load_claims
+from proofs_checks.ledger import Claim, RecordedEvidence, load_claims
+from proofs_checks.ledger.figures import recorded_evidence
 from proofs_checks.ledger.recorded import Recorded, RecordedClaim
 from proofs_checks.ratios import Ratio
-from proofs_checks.results import RatioResult, Status, TwinResult, VerifyResults
+from proofs_checks.results import AblationResult, RatioResult, Status, TwinResult, VerifyResults
 from proofs_checks.verify import UsageError, run_evidence, run_verify, select_claims, write_results
 
 GOOD, BAD = Ratio("rule", 0.25, 1.0), Ratio("rule", 2.0, 1.0)
@@ -32,9 +34,11 @@ class House:
         self.recorded = Recorded()
         self.twins: list[TwinResult] = []
         self.problems: list[str] = []
+        self.figures: dict[str, RecordedEvidence] = {}
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(verify, "load_claims", lambda: self.claims)
         monkeypatch.setattr(verify, "load_recorded", lambda: self.recorded)
+        monkeypatch.setattr(verify, "load_figures", lambda: self.figures)
         monkeypatch.setattr(verify, "lint_ledger", lambda: self.problems)
         monkeypatch.setattr(verify, "twin_count", lambda: len(self.twins))
         monkeypatch.setattr(verify, "compare_twins", self._compare_twins)
@@ -164,6 +168,39 @@ def test_a_ratio_that_grew_warns_without_disagreeing(house):
     assert results.agrees
     assert len(results.warnings) == 1
     assert path in results.warnings[0]
+
+
+def test_what_was_recorded_by_older_code_warns_without_disagreeing(house):
+    path = house.evidence("one")
+    house.claim("TEST-one", path)
+    kept = recorded_evidence(run_evidence(path))
+    house.figures = {path: kept.model_copy(update={"source": "another"})}
+    results = run_verify()
+    assert results.agrees
+    assert [warning.partition(":")[0] for warning in results.warnings] == [path.partition(":")[0]]
+    assert "older version of this evidence" in results.warnings[0]
+
+
+def test_a_record_that_does_not_follow_from_its_own_figures_disagrees(house):
+    path = house.evidence("one", tier="full")
+    house.claim("TEST-one", path, recorded=Status.SUPPORTED)
+    house.figures = {path: recorded_evidence(run_evidence(path))}
+    results = run_verify("fast")  # its evidence waits, so that only the recorded files can show it
+    assert all(claim.agrees for claim in results.claims)
+    assert not results.agrees
+    assert "claims.TEST-one.status: recorded as supported" in results.record_problems[0]
+
+
+def test_ablations_and_provenance_are_part_of_the_results(house):
+    verdict = AblationResult(
+        claim="TEST-one", assumption="TEST-A-one", broken=True, factor=math.inf, tries=3, how="so"
+    )
+    finding = AblationFinding((GOOD,), "ablated", ablations=[verdict])
+    house.claim("TEST-one", house.evidence("one", finding=finding), provenance=["2nd", "rec"])
+    results = run_verify()
+    assert results.claims[0].evidence[0].ablations == [verdict]
+    assert results.claims[0].provenance == ["2nd", "rec"]
+    assert VerifyResults.model_validate_json(results.model_dump_json()) == results
 
 
 # ---- what goes wrong
