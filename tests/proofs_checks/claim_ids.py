@@ -44,6 +44,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "FISMO-PD-floor",
         "FISMO-BRK-gamma",
         "FISMO-TRADE-ns",
+        "FISMO-T9-near-identity",
+        "FISMO-COND-thresholds",
+        "FISMO-COND-theorem",
     ),
     "FISMO: rates": (
         "FISMO-RATE-quoted",
@@ -74,6 +77,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "FISMO-OPEN-conv",
         "FISMO-LIMIT-structure",
         "FISMO-FUTURE",
+        "FISMO-COND-digits",
+        "FISMO-COND-reach",
+        "FISMO-COST",
     ),
     "Polar factor, Newton-Schulz, Kim-Oh, Polar Express": (
         "POLAR-duality",
